@@ -1,0 +1,53 @@
+# All there is to do here. Everything runs in .venv, which `setup` makes from the hash-locked requirements.txt.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := libs/events libs/tasks libs/agents libs/service services/api services/worker services/stream-gateway deploy/local
+PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES))
+
+.PHONY: help setup demo dev test test-all lint format lock bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: .venv/ready ## make .venv with everything that runs, tests and checks need
+
+.venv/ready: requirements.txt pyproject.toml $(PYPROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -m venv .venv || (rm -rf .venv; echo "python3 lacks venv: on Debian, apt-get install python3-venv" >&2; exit 1)
+	@echo "installing into .venv …"
+	@$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes --no-deps -r requirements.txt
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+demo: setup ## one task through every hop on an embedded store: watch, drop, resume, check
+	@$(BIN)/python -m runcast_local demo
+
+dev: setup ## the whole stack on http://localhost:8080, until Ctrl-C
+	@$(BIN)/python -m runcast_local up
+
+test: setup lint ## checks and tests; at most 6 minutes on 2 cores
+	@$(BIN)/pytest -m "not full" $(ARGS)
+
+test-all: setup lint ## the same with the full figures
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup ## ruff and mypy, both strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## what ruff can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## the benchmarks; how to read them: benchmarks/README.md
+	@$(BIN)/python -m benchmarks
+
+lock: ## resolve requirements.txt anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --no-header --quiet $(foreach p,agents api events gateway local service tasks worker,--no-emit-package runcast-$(p)) \
+	  -o requirements.txt
+
+clean: ## remove what setup and tests made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""The model of `agents.toml`, read by the api (which names exist) and the worker (how each one runs)."""
+
+from runcast_agents.agents import Agent, Agents, InvalidAgents, load_agents
+
+__all__ = ["Agent", "Agents", "InvalidAgents", "load_agents"]

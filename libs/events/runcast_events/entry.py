@@ -1,0 +1,93 @@
+"""Entries of the log and publications, decoded from the store's bytes. Pure, and the gateway's hot path: the payload
+stays the bytes that the writer encoded; nothing here parses JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runcast_events.errors import EventsError
+from runcast_events.ids import EventId
+
+
+class UndecodableEntry(EventsError):
+    """Something in the store was not written by the append script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as the log holds it.
+
+    `at_ms`: server time of the append. `total_bytes`: bytes ever appended to this log up to and with this entry.
+    `prev`: the id before it, on the first entry of an epoch only. `payload`: one line of JSON.
+    """
+
+    id: EventId
+    type: str
+    task_id: str
+    fence: int
+    at_ms: int
+    total_bytes: int
+    prev: EventId | None
+    payload: bytes
+
+
+def decode_entry(raw: Sequence[object]) -> Entry:
+    """From one item of an XRANGE or XREAD reply: `[id, [field, value, ...]]`, all bytes."""
+    try:
+        event_id, fields = raw
+        assert isinstance(event_id, bytes)
+        assert isinstance(fields, list)
+        values = dict(zip(fields[::2], fields[1::2], strict=True))
+        prev = values.get(b"b")
+        return Entry(
+            EventId.decode(event_id),
+            values[b"t"].decode(),
+            values[b"k"].decode(),
+            int(values[b"f"]),
+            int(values[b"a"]),
+            int(values[b"s"]),
+            None if prev is None else EventId.decode(prev),
+            values[b"p"],
+        )
+    except (AssertionError, KeyError, ValueError, TypeError) as error:
+        raise UndecodableEntry(f"not an entry of the append script: {raw!r:.200}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A fresh batch as Pub/Sub carries it. `prev`: the id before its first event. `entries` is empty when the batch was
+    too large to be carried: then it only tells that there is something to read."""
+
+    prev: EventId
+    last: EventId
+    entries: tuple[Entry, ...]
+
+
+def decode_publication(data: bytes) -> Publication:
+    """`<prev> <last> <ms>`, then per event a line `<id> <type> <task | -> <fence> <total bytes>` and a payload line."""
+    try:
+        header, *lines = data.split(b"\n")
+        prev_id, last_id, at = header.split(b" ")
+        prev, at_ms = EventId.decode(prev_id), int(at)
+        entries = []
+        before: EventId | None = prev
+        epoch = prev.epoch
+        for head, payload in zip(lines[::2], lines[1::2], strict=True):
+            event_id, event_type, task_id, fence, total = head.decode().split(" ")
+            epoch_text, _, n = event_id.partition("-")
+            opens = int(epoch_text) != epoch
+            entries.append(
+                Entry(
+                    EventId(int(epoch_text), int(n)),
+                    event_type,
+                    "" if task_id == "-" else task_id,
+                    int(fence),
+                    at_ms,
+                    int(total),
+                    before if opens else None,
+                    payload,
+                )
+            )
+            epoch, before = int(epoch_text), None
+        return Publication(prev, EventId.decode(last_id), tuple(entries))
+    except ValueError as error:
+        raise UndecodableEntry(f"not a publication of the append script: {data!r:.200}") from error

@@ -1,0 +1,190 @@
+"""The append script's caller: one batch, one round trip, one answer. Retried appends are safe (answer DUP)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Literal, NamedTuple, NoReturn, cast
+
+from redis.asyncio import Redis
+from redis.typing import EncodableT
+
+from runcast_events import states
+from runcast_events.codec import Encoded
+from runcast_events.errors import AlreadyTerminal, EventsError, Fenced, Gone, IllegalMove, Rewound
+from runcast_events.ids import EventId
+from runcast_events.keys import SessionKeys
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How much of a log is kept, and for how long after its last task ended."""
+
+    max_bytes: int = 32 * 1024 * 1024
+    max_entries: int = 100_000
+    ttl_s: float = 7 * 24 * 3600
+    publication_bytes: int = 32 * 1024
+
+
+class Write(NamedTuple):
+    """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty."""
+
+    kind: Literal["checkpoint", "journal", "record", "session", "message"]
+    field: str
+    value: bytes | str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The batch is in the log. `duplicate`: it was already, from an earlier try.
+
+    `control`: control requests that wait for the attempt. `next_task`: after a terminal event, the session's next
+    holder, to be rung for.
+    """
+
+    first: EventId | None
+    last: EventId
+    control: int = 0
+    next_task: str | None = None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An attempt's hold on a task. `fence` = `<number>:<random>`. `record`: the task's record as it was claimed, from
+    which a store that lost it is made whole again. `lease_ms`: how long the hold is believed without renewal."""
+
+    keys: SessionKeys
+    task_id: str
+    fence: str
+    record: Mapping[str, str] = field(repr=False)
+    lease_ms: int = 15_000
+
+
+def append_script() -> str:
+    """The text of append.lua with the state table in it."""
+    source = files("runcast_events").joinpath("append.lua").read_text()
+    return source.replace("--[[state table]]", states.as_lua(), 1)
+
+
+class EventLog:
+    """Appends to the logs of all sessions of one store. `publish`: PUBLISH, or SPUBLISH on a cluster."""
+
+    def __init__(self, redis: Redis, limits: LogLimits | None = None, *, publish: str = "PUBLISH") -> None:
+        self._limits = limits or LogLimits()
+        self._publish = publish
+        self._append = redis.register_script(append_script())
+        self._reinstall = redis.register_script(files("runcast_events").joinpath("reinstall.lua").read_text())
+
+    async def append(
+        self, hold: Hold, first_sequence: int, batch: Sequence[Encoded], writes: Iterable[Write] = ()
+    ) -> Appended:
+        """Append a batch of an attempt. Its events have the producer sequences `first_sequence`, +1, …, counted per
+        fence from 1; a batch that is retried after a lost reply must be sent again as it was.
+
+        Raises Gone, Fenced, Rewound, AlreadyTerminal, IllegalMove: then nothing was written.
+        """
+        head = ("attempt", hold.task_id, hold.fence, first_sequence)
+        return await self._run(hold.keys, hold.task_id, "-", head, batch, writes)
+
+    async def append_control(
+        self,
+        keys: SessionKeys,
+        operation: str,
+        batch: Sequence[Encoded],
+        writes: Iterable[Write] = (),
+        *,
+        task_id: str = "",
+        legal: Iterable[str] = (),
+    ) -> Appended:
+        """Append events of a task that nobody runs, or of the session itself (`task_id` empty).
+
+        `operation`: a random id; a retry with the same one is answered as the first. `legal`: the states of the task in
+        which the caller wants this; none given means that the state table alone decides.
+        Raises Gone, AlreadyTerminal, IllegalMove: then nothing was written.
+        """
+        return await self._run(
+            keys, task_id, operation, ("control", task_id, operation, ",".join(legal)), batch, writes
+        )
+
+    async def reinstall(
+        self,
+        hold: Hold,
+        known: int,
+        *,
+        state: str = "",
+        record: bool = False,
+        checkpoint: bytes | None = None,
+        journal: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Put the hold back into a store that lost its tail; the store then knows the attempt up to sequence `known`.
+
+        `state`: "" leaves the task's state. `record`: the task's record is written as well.
+        Raises Gone (deleted), Fenced, AlreadyTerminal.
+        """
+        fields = [x for pair in hold.record.items() for x in pair] if record else []
+        args: list[EncodableT] = [hold.task_id, hold.fence, known, state, hold.lease_ms, len(fields) // 2, *fields]
+        args += ["0", ""] if checkpoint is None else ["1", checkpoint]
+        args += [x for pair in (journal or {}).items() for x in pair]
+        answer = await self._reinstall(keys=_script_keys(hold.keys, hold.task_id, "-"), args=args)
+        if answer[0] != b"OK":
+            _refuse(answer)
+
+    async def _run(
+        self,
+        keys: SessionKeys,
+        task_id: str,
+        operation: str,
+        head: tuple[EncodableT, ...],
+        batch: Sequence[Encoded],
+        writes: Iterable[Write],
+    ) -> Appended:
+        if not batch:
+            raise ValueError("an append needs at least one event")
+        limits = self._limits
+        args: list[EncodableT] = [*head, self._publish, keys.events]
+        args += [limits.max_bytes, limits.max_entries, int(limits.ttl_s * 1000), limits.publication_bytes, len(batch)]
+        for event in batch:
+            args += (event.type, event.payload)
+        extra = [x for write in writes for x in write]
+        args += [len(extra) // 3, *extra]
+        answer = await self._append(keys=_script_keys(keys, task_id, operation), args=args)
+        return _appended(cast(list[bytes], answer))
+
+
+def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:
+    task = task_id or "-"
+    return [
+        *(keys.events, keys.meta, keys.task(task), keys.session, keys.messages, keys.queue, keys.tasks),
+        *(keys.checkpoint(task), keys.journal(task), keys.control(task), keys.lease, keys.operation(operation)),
+    ]
+
+
+def _appended(answer: list[bytes]) -> Appended:
+    if answer[0] == b"OK":
+        _, first, last, control, next_task = answer
+        return Appended(EventId.decode(first), EventId.decode(last), int(control), next_task.decode() or None)
+    if answer[0] != b"DUP":
+        _refuse(answer)
+    else:
+        first, _, rest = answer[1].partition(b" ")
+        if not rest:  # an attempt: only the last id it wrote is known
+            return Appended(None, EventId.decode(first), duplicate=True)
+        last, _, next_task = rest.partition(b" ")
+        return Appended(EventId.decode(first), EventId.decode(last), 0, next_task.decode() or None, duplicate=True)
+
+
+def _refuse(answer: list[bytes]) -> NoReturn:
+    kind, *rest = (part.decode() for part in answer)
+    match kind:
+        case "GONE":
+            raise Gone(deleted=rest[0] == "deleted")
+        case "FENCED":
+            raise Fenced(rest[0])
+        case "REWOUND":
+            raise Rewound(int(rest[0]), fence_known=rest[1] != "fence")
+        case "TERMINAL":
+            raise AlreadyTerminal(rest[0])
+        case "ILLEGAL":
+            raise IllegalMove(*rest)
+        case _:
+            raise EventsError(f"the append script gave an answer that this version does not know: {answer!r}")

@@ -1,0 +1,253 @@
+"""One attempt's writer: batches events, keeps one batch in flight, and makes a store whole again that lost its tail.
+
+A batch is sent at once when the last one is answered and `linger_s` old; while a batch is in flight events gather for
+the next. The ring keeps what was acknowledged lately, since a store that is restored or fails over may have lost it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import monotonic
+
+from redis.exceptions import RedisError
+
+from runcast_events.codec import Encoded, Envelope
+from runcast_events.errors import EventsError, Gone, PublisherClosed, Rewound
+from runcast_events.events import LogLost
+from runcast_events.ids import EventId
+from runcast_events.log import Appended, EventLog, Hold, Write
+from runcast_events.redis import passes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherLimits:
+    """`linger_s`: least time between two batches of a busy attempt. `batch_*`: the most one batch holds.
+    `unacknowledged_bytes`: back-pressure to the producer above it. `ring_*`: what is kept after the acknowledgement."""
+
+    linger_s: float = 0.003
+    batch_events: int = 256
+    batch_bytes: int = 512 * 1024
+    unacknowledged_bytes: int = 2 * 1024 * 1024
+    ring_bytes: int = 8 * 1024 * 1024
+    ring_s: float = 10.0
+
+
+@dataclass(slots=True)
+class _Item:
+    sequence: int
+    event: Encoded
+    writes: tuple[Write, ...]
+    acknowledged_at: float = 0.0
+
+
+class Publisher:
+    """Use as an async context manager. After an error that ends the attempt (Fenced, Gone, AlreadyTerminal,
+    IllegalMove) every call raises it; `failed` is set then.
+
+    An outage of the store, or a full one, is waited out: the owner ends it, by its lease, with `abandon()`.
+    """
+
+    def __init__(self, log: EventLog, hold: Hold, envelope: Envelope, limits: PublisherLimits | None = None) -> None:
+        self._log, self.hold, self._envelope = log, hold, envelope
+        self._limits = limits or PublisherLimits()
+        self._items: deque[_Item] = deque()  # acknowledged ones (the ring), then those that wait
+        self._acknowledged = 0  # sequence
+        self._sequence = 0
+        self._waiting_bytes = self._ring_bytes = 0
+        self._checkpoint: bytes | None = None
+        self._journal: dict[str, bytes] = {}
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._error: BaseException | None = None
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self.failed = asyncio.Event()
+        self.control = asyncio.Event()
+        """Set when the store says that control requests wait for this attempt."""
+        self.last: Appended | None = None
+
+    async def __aenter__(self) -> "Publisher":
+        self._task = asyncio.create_task(self._run(), name=f"publisher {self.hold.task_id}")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or self._error is not None:
+            await self.abandon()
+            return
+        await self.acknowledged()
+        await self.abandon()
+
+    async def publish(self, event: Encoded, writes: Iterable[Write] = ()) -> int:
+        """Hand an event over, in order; returns its sequence. Waits while too much is unacknowledged."""
+        while self._waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None:
+            async with self._progress:
+                if self._waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None:
+                    await self._progress.wait()
+        self._check()
+        self._sequence += 1
+        item = _Item(self._sequence, event, tuple(writes))
+        self._items.append(item)
+        self._waiting_bytes += len(event.payload)
+        self._wake.set()
+        return item.sequence
+
+    async def acknowledged(self, sequence: int | None = None) -> EventId | None:
+        """Wait until everything (or everything up to `sequence`) is in the log; returns the last id known then."""
+        wanted = self._sequence if sequence is None else sequence
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._acknowledged >= wanted or self._error is not None)
+        if self._acknowledged < wanted:
+            self._check()
+        return self.last.last if self.last else None
+
+    async def abandon(self) -> None:
+        """Stop at once; what is not acknowledged may or may not be in the log."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._error is None:
+            await self._fail(PublisherClosed("the publisher was closed"), quiet=True)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._closing:
+            raise PublisherClosed("the publisher was closed")
+
+    async def _fail(self, error: BaseException, quiet: bool = False) -> None:
+        self._error = error
+        if not quiet:
+            self.failed.set()
+        async with self._progress:
+            self._progress.notify_all()
+
+    async def _run(self) -> None:
+        """The one loop: gather, append, learn the answer. Ends by an error that ends the attempt, or by abandon()."""
+        sent_at = 0.0
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._sequence > self._acknowledged:
+                    await self._linger(sent_at)
+                    sent_at = monotonic()
+                    await self._append(self._next_batch())
+        except EventsError as error:
+            await self._fail(error)
+        except (RedisError, OSError) as error:
+            # Not one of those that pass: the script itself failed, or the store refuses us (ACL, wrong type).
+            logger.exception("append failed for good", extra={"task_id": self.hold.task_id})
+            await self._fail(error)
+
+    async def _linger(self, sent_at: float) -> None:
+        rest = sent_at + self._limits.linger_s - monotonic()
+        if rest > 0 and self._sequence - self._acknowledged < self._limits.batch_events:
+            await asyncio.sleep(rest)
+
+    def _next_batch(self) -> list[_Item]:
+        """The oldest waiting items. Immutable once sent: a retry must be the same batch."""
+        batch: list[_Item] = []
+        size = 0
+        waiting = self._sequence - self._acknowledged
+        for index in range(len(self._items) - waiting, len(self._items)):
+            item = self._items[index]
+            size += len(item.event.payload)
+            if batch and (len(batch) >= self._limits.batch_events or size > self._limits.batch_bytes):
+                break
+            batch.append(item)
+        return batch
+
+    async def _append(self, batch: list[_Item]) -> None:
+        """Until the batch is in the log, whatever the store goes through meanwhile."""
+        delay_s = 0.05
+        while True:
+            try:
+                answer = await self._send(batch)
+            except (RedisError, OSError) as error:
+                if not passes(error):
+                    raise
+                logger.warning("append waits for the store: %s", error, extra={"task_id": self.hold.task_id})
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 1.0)
+            else:
+                if answer is not None:
+                    await self._acknowledge(batch, answer)
+                return
+
+    async def _send(self, batch: list[_Item]) -> Appended | None:
+        """One try. None: the store had lost its tail, was made whole, and the batch is to be chosen anew."""
+        try:
+            return await self._log.append(
+                self.hold,
+                batch[0].sequence,
+                [item.event for item in batch],
+                [write for item in batch for write in item.writes],
+            )
+        except Rewound as rewound:
+            await self._recover(rewound.known, rewound.fence_known, record=False)
+        except Gone as gone:
+            if gone.deleted:
+                raise
+            await self._recover(0, fence_known=False, record=True)
+        return None
+
+    async def _acknowledge(self, batch: list[_Item], answer: Appended) -> None:
+        self.last = answer
+        now = monotonic()
+        for item in batch:
+            item.acknowledged_at = now
+            size = len(item.event.payload)
+            self._waiting_bytes -= size
+            self._ring_bytes += size
+            for write in item.writes:
+                self._remember(write)
+        self._acknowledged = batch[-1].sequence
+        limits = self._limits
+        while self._items and self._items[0].acknowledged_at > 0:
+            if self._ring_bytes <= limits.ring_bytes and now - self._items[0].acknowledged_at <= limits.ring_s:
+                break
+            self._ring_bytes -= len(self._items.popleft().event.payload)
+        if answer.control:
+            self.control.set()
+        async with self._progress:
+            self._progress.notify_all()
+
+    def _remember(self, write: Write) -> None:
+        value = write.value if isinstance(write.value, bytes) else write.value.encode()
+        if write.kind == "checkpoint":
+            self._checkpoint = value
+        elif write.kind == "journal":
+            self._journal[write.field] = value
+
+    async def _recover(self, known: int, fence_known: bool, *, record: bool) -> None:
+        """The store knows this attempt only up to `known`: put the hold back and send the ring again from there.
+        What the ring no longer has is said by a `log_lost` in the place of the last lost event."""
+        oldest = self._items[0].sequence
+        lost = oldest > known + 1
+        logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "known": known, "ring": oldest})
+        if lost:
+            event = self._envelope.encode(LogLost.model_validate({"from": known + 1, "to": oldest - 1}))
+            self._items.appendleft(_Item(oldest - 1, event, ()))
+            self._waiting_bytes += len(event.payload)
+        resume = self._items[0].sequence if lost else known + 1
+        state = "" if fence_known else ("queued" if resume == 1 else "running")
+        await self._log.reinstall(
+            self.hold,
+            resume - 1,
+            state=state,
+            record=record,
+            checkpoint=self._checkpoint,
+            journal=self._journal,
+        )
+        self._acknowledged = resume - 1
+        for item in self._items:
+            if item.sequence >= resume and item.acknowledged_at:
+                item.acknowledged_at = 0.0
+                self._waiting_bytes += len(item.event.payload)
+                self._ring_bytes -= len(item.event.payload)
+        self._wake.set()

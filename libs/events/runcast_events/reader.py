@@ -1,0 +1,81 @@
+"""Reading logs: pages of the past, and what a channel missed. Explicit ids only, never `$`; every reply is bounded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from runcast_events.entry import Entry, decode_entry
+from runcast_events.ids import START, EventId
+from runcast_events.keys import SessionKeys
+
+FIRST_PAGE = 100
+"""Small, so that the first byte leaves early; the following pages are larger."""
+PAGE = 1000
+PAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a log ends. `exists`: the store has it. `total_bytes`: ever appended. `deleted`: id of session_deleted."""
+
+    id: EventId
+    total_bytes: int
+    exists: bool
+    deleted: EventId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries after a cursor, and the tail that was read just before them: `tail` may be older than the last entry,
+    never newer than the log was when the entries were read."""
+
+    entries: list[Entry]
+    tail: Tail
+
+
+class LogReader:
+    """Reads the logs of one store."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def page(self, keys: SessionKeys, after: EventId, count: int) -> Page:
+        """Up to `count` entries after the cursor `after`, oldest first."""
+        pipe = self._redis.pipeline(transaction=False)
+        _ask_tail(pipe, keys)
+        pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
+        meta, entries = await pipe.execute()
+        return Page([decode_entry(raw) for raw in entries], _tail(meta))
+
+    async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail]:
+        """Where each of these logs ends: one round trip, some hundred bytes a log."""
+        pipe = self._redis.pipeline(transaction=False)
+        for keys in logs:
+            _ask_tail(pipe, keys)
+        return [_tail(meta) for meta in await pipe.execute()]
+
+    async def missed(self, cursors: Sequence[tuple[SessionKeys, EventId]], count: int) -> dict[str, list[Entry]]:
+        """Up to `count` entries after each cursor, by the log's key. The caller bounds the reply: it knows from the
+        tails' byte counts how much is missing."""
+        if not cursors:
+            return {}
+        names = [keys.events for keys, _ in cursors]
+        ids = [str(cursor) for _, cursor in cursors]
+        reply = await self._redis.execute_command("XREAD", "COUNT", count, "STREAMS", *names, *ids)  # type: ignore[no-untyped-call]
+        return {cast(bytes, name).decode(): [decode_entry(raw) for raw in entries] for name, entries in (reply or [])}
+
+
+def _ask_tail(pipe: Pipeline, keys: SessionKeys) -> None:
+    pipe.hmget(keys.meta, ["epoch", "n", "bytes", "deleted"])
+
+
+def _tail(meta: list[bytes | None]) -> Tail:
+    epoch, n, total, deleted = meta
+    if epoch is None or n is None:
+        return Tail(START, 0, exists=False, deleted=None)
+    return Tail(
+        EventId(int(epoch), int(n)), int(total or 0), exists=True, deleted=EventId.decode(deleted) if deleted else None
+    )

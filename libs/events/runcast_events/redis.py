@@ -1,0 +1,64 @@
+"""The one place that opens connections to a store.
+
+Every wait has a timeout, and what is retried is safe to repeat: all our writes are scripts that answer a repeated call
+as they answered the first. Traps this factory holds shut (redis-py 5.3): `retry` must come from redis.asyncio, since
+the sync class is silently ignored; connect() raises the builtin OSError, which `Retry` does not cover unless told; the
+default pool has no limit and the default socket no timeout. RESP2 is pinned because RESP3 changes XREAD's shape.
+"""
+
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, ResponseError, TimeoutError  # noqa: A004
+
+RETRYABLE = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
+"""What passes by itself: the store restarts, fails over, loads its data, or a reply was lost."""
+
+_PASSING_ANSWERS = ("OOM", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
+
+CONNECT_TIMEOUT_S = 2.0
+COMMAND_TIMEOUT_S = 5.0
+RETRIES = 4
+
+
+def _options(name: str) -> dict[str, Any]:
+    return {
+        "client_name": name,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": COMMAND_TIMEOUT_S,
+        "socket_keepalive": True,
+        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.02), RETRIES),
+        "retry_on_error": list(RETRYABLE),
+    }
+
+
+def connect(url: str, name: str, *, max_connections: int = 32) -> Redis:
+    """A client with a bounded pool; a caller waits up to 5 s for a free connection. Replies are bytes.
+
+    `name` shows in CLIENT LIST. XRANGE and XREAD answer as the server sends them, lists of bytes: the entry codec reads
+    those, and redis-py's own reshaping costs more than the rest of a page.
+    """
+    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=5, **_options(name))
+    client = Redis.from_pool(pool)
+    for command in ("XRANGE", "XREAD"):
+        client.response_callbacks.pop(command, None)
+    return client
+
+
+def subscriber_connection(url: str, name: str) -> Connection:
+    """One bare connection for Pub/Sub, not connected yet. Its reads time out only where the caller says so."""
+    options = _options(name) | {"socket_timeout": None}
+    pool = BlockingConnectionPool.from_url(url, max_connections=1, **options)
+    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
+def passes(error: Exception) -> bool:
+    """True for what a caller with an idempotent command may wait out: besides RETRYABLE a store that is full, cannot
+    write its disk, or lacks replicas. (6.2 wraps the script's own error, so the word may stand in the middle.)"""
+    if isinstance(error, RETRYABLE):
+        return True
+    return isinstance(error, ResponseError) and any(word in str(error).upper() for word in _PASSING_ANSWERS)

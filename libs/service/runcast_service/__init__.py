@@ -1,0 +1,1 @@
+"""What every Runcast process has: settings, logging, the server, the admin endpoint, problem+json."""

@@ -1,0 +1,35 @@
+"""The admin endpoint, on a port of its own so that probes answer while the client port is full.
+
+/health: the process's loop turns (it answers). /ready: it can serve; during an outage of the store it is not ready, but
+alive: restarting would help nobody. /metrics: Prometheus text.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+Ready = Callable[[], Awaitable[str | None]]
+"""None when ready, else why not."""
+
+
+def admin_app(ready: Ready, registry: CollectorRegistry = REGISTRY) -> Starlette:
+    """`ready` must bound its own time."""
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def is_ready(_: Request) -> Response:
+        reason = await ready()
+        if reason is None:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "unavailable", "reason": reason}, 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/health", health), Route("/ready", is_ready), Route("/metrics", metrics)])

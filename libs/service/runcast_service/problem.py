@@ -1,0 +1,99 @@
+"""Errors as `application/problem+json` (RFC 9457) with a stable `code`, the same in every service.
+
+A `detail` says what was wrong and what was expected. Nothing of the process shows: no traceback, no class name.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class FieldProblem(BaseModel):
+    """One wrong field of a body, query or path."""
+
+    loc: list[str | int] = Field(examples=[["body", "task"]])
+    msg: str = Field(examples=["Field required"])
+
+
+class ProblemDocument(BaseModel):
+    """What every error answers with."""
+
+    type: str = Field(examples=["https://runcast.dev/problems/not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    code: str = Field(description="Stable: programs may switch on it.", examples=["not_found"])
+    detail: str = Field(examples=["no such task: s1.abcdefghij"])
+    errors: list[FieldProblem] | None = None
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """An error to answer with. `extra` joins the document."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: object
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers, self.extra = status, code, detail, headers, extra
+
+    def response(self) -> Response:
+        document = {
+            "type": f"https://runcast.dev/problems/{self.code}",
+            "title": self.code.replace("_", " ").capitalize(),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+        return JSONResponse(document, self.status, dict(self.headers or {}), MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI: these statuses answer with a problem document."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        status: {"description": "Problem", "content": {MEDIA_TYPE: {"schema": schema}}, "model": ProblemDocument}
+        for status in statuses
+    }
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        errors = [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]
+        first = errors[0]
+        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return Problem(422, "invalid_request", detail, errors=errors).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        code = _CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
+
+    @app.exception_handler(RedisError)
+    @app.exception_handler(OSError)
+    async def store(_: Request, error: Exception) -> Response:
+        logger.warning("the store did not answer: %s", error)
+        detail = "the store cannot be reached or refuses writes; nothing was done, try again"
+        return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"}).response()
+
+    @app.exception_handler(Exception)
+    async def internal(_: Request, error: Exception) -> Response:
+        return Problem(500, "internal", "an error of ours; it was logged").response()

@@ -1,0 +1,76 @@
+"""uvicorn, owned: we own the Server object, so that a service learns of SIGTERM when it arrives.
+
+uvicorn runs the lifespan's shutdown only after the last connection closed, so a lifespan cannot end open streams.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+
+class Server(uvicorn.Server):
+    """Calls `on_exit` once, at the first SIGTERM or SIGINT, before uvicorn stops accepting."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit and self._on_exit is not None:
+            self._on_exit()
+        super().handle_exit(sig, frame)
+
+
+def serve(app: Any, *, host: str, port: int, on_exit: Callable[[], None] | None = None, grace_s: int = 10) -> None:
+    """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=grace_s,
+        lifespan="on",
+        ws="none",
+    )
+    Server(config, on_exit).run()
+
+
+class SideServer:
+    """A second, small server inside a running process (the admin endpoint): owned by whoever starts it."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none")
+        self._server = _NoSignals(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "SideServer":
+        self._task = asyncio.create_task(self._server.serve(), name="admin endpoint")
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        if self._task.done():
+            self._task.result()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return port
+
+
+class _NoSignals(uvicorn.Server):
+    """The process's signals belong to its main server."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()

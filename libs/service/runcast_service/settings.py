@@ -1,0 +1,50 @@
+"""Settings that several services share. Each service has its own class, built in its `__main__` from RUNCAST_*.
+
+The table of all settings: docs/settings.md (a test keeps it complete).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ServiceSettings(BaseSettings):
+    """Every process. Port 0 means any free one."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNCAST_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Queue store: arq, wake channel, indexes. Losing it loses no task."""
+    events_redis_url: str | None = None
+    """Events store: logs, records, leases. Unset: the queue store."""
+    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "runcast:"
+    """Before every key and channel; two deployments on one server differ in it."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level that is logged."""
+    admin_port: Port = 0
+    """Port of /health, /ready and /metrics."""
+    session_ttl_s: Seconds = 7 * 24 * 3600
+    """How long a session is kept after its last task ended."""
+    log_max_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    """Bytes of a session's event log before its oldest events are trimmed."""
+    log_max_entries: Annotated[int, Field(ge=16)] = 100_000
+    """Events of a session's log before its oldest are trimmed."""
+
+    @property
+    def events_url(self) -> str:
+        return self.events_redis_url or self.redis_url
+
+
+class HttpSettings(ServiceSettings):
+    """A process that clients reach."""
+
+    port: Port = 0
+    """Port for clients."""
+    auth: Literal["none"] = "none"
+    """How callers are known. `none` is the only mode yet: put nothing of it on the internet."""

@@ -1,0 +1,1 @@
+"""Runcast's tasks: the record, submitting, claim and lease, control requests, and the queue."""

@@ -1,0 +1,85 @@
+"""Claim and lease: who may run a task, and for how long that is believed.
+
+The fence (a number that every claim raises, and a random) is the proof, checked by the append script. The lease only
+tells others when to stop waiting; it is renewed, and an attempt that cannot renew it stops itself before it lapses.
+"""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from importlib.resources import files
+from time import monotonic
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from runcast_events.keys import Keyspace
+from runcast_events.log import Hold
+from runcast_tasks.errors import LeaseLost
+from runcast_tasks.record import TaskRecord, decode_hash, parse_record
+
+logger = logging.getLogger(__name__)
+
+RENEWALS_PER_TTL = 3
+SELF_STOP = 0.8
+"""Part of the TTL after which an attempt without renewal stops itself: before anybody else may believe it gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that is ours to run: the record as it was when claimed, and the hold that proves it."""
+
+    record: TaskRecord
+    hold: Hold
+    claimed_at: float
+    """Monotonic seconds from before the claim was sent: the lease is believed from here."""
+
+
+class Claims:
+    """Claims tasks of one store for one worker process."""
+
+    def __init__(self, redis: Redis, keyspace: Keyspace, worker: str, lease_ttl_s: float) -> None:
+        self._redis, self._keyspace, self._worker, self._lease_ttl_s = redis, keyspace, worker, lease_ttl_s
+        self._claim = redis.register_script(files("runcast_tasks").joinpath("claim.lua").read_text())
+        self._renew = redis.register_script(files("runcast_tasks").joinpath("renew.lua").read_text())
+
+    async def claim(self, tenant: str, session_id: str) -> Claim | None:
+        """The session's head task, or None when there is nothing to run: at rest, held, paused, or deleted."""
+        keys = self._keyspace.session(tenant, session_id)
+        claimed_at, lease_ms = monotonic(), int(self._lease_ttl_s * 1000)
+        answer = await self._claim(
+            keys=[keys.meta, keys.queue, keys.tasks, keys.lease], args=[secrets.token_hex(8), self._worker, lease_ms]
+        )
+        if answer[0] != b"OK":
+            logger.debug("nothing to claim: %s", answer[1].decode(), extra={"session_id": session_id})
+            return None
+        task_id, fence, raw = answer[1].decode(), answer[2].decode(), answer[3]
+        record = decode_hash(dict(zip(raw[::2], raw[1::2], strict=True)))
+        return Claim(parse_record(record), Hold(keys, task_id, fence, record, lease_ms), claimed_at)
+
+    async def keep(self, claim: Claim) -> None:
+        """Renew the lease until cancelled. Raises LeaseLost when it is another's or could not be renewed in time."""
+        hold = claim.hold
+        keys = [hold.keys.lease, hold.keys.task(hold.task_id)]
+        renewed_at, interval_s = claim.claimed_at, self._lease_ttl_s / RENEWALS_PER_TTL
+        while True:
+            await asyncio.sleep(min(interval_s, max(0.0, self._deadline(renewed_at) - monotonic())))
+            asked_at = monotonic()
+            try:
+                async with asyncio.timeout(max(0.05, self._deadline(renewed_at) - asked_at)):
+                    answer = await self._renew(keys=keys, args=[hold.task_id, hold.fence, hold.lease_ms])
+            except (RedisError, OSError) as error:  # TimeoutError is an OSError
+                logger.warning("lease not renewed: %s", error or "timed out", extra={"task_id": hold.task_id})
+                answer = b""
+            if answer == b"LOST":
+                raise LeaseLost(f"the lease of {hold.task_id} is another's")
+            if answer in (b"KEPT", b"RETAKEN"):
+                renewed_at = asked_at
+            elif monotonic() >= self._deadline(renewed_at):
+                raise LeaseLost(f"the lease of {hold.task_id} could not be renewed in time")
+            else:
+                await asyncio.sleep(interval_s / 10)  # the store is away or was rewound: ask again soon
+
+    def _deadline(self, renewed_at: float) -> float:
+        return renewed_at + self._lease_ttl_s * SELF_STOP

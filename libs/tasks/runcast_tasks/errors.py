@@ -1,0 +1,33 @@
+"""What can go wrong with a task. Each class says when; its attributes carry the data."""
+
+
+class TasksError(Exception):
+    """Base of this package's errors."""
+
+
+class NotFound(TasksError):
+    """The store has no such task or session (any more)."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"no such {what}: {name}")
+        self.what, self.name = what, name
+
+
+class SessionDeleted(TasksError):
+    """The session was deleted; its id cannot be used again until the tombstone expires."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"the session {session_id} was deleted")
+        self.session_id = session_id
+
+
+class SessionBusy(TasksError):
+    """The session has a live task, and the caller asked for one that is at rest."""
+
+    def __init__(self, session_id: str, task_ids: list[str]) -> None:
+        super().__init__(f"the session {session_id} has live tasks: {', '.join(task_ids) or 'one'}")
+        self.session_id, self.task_ids = session_id, task_ids
+
+
+class LeaseLost(TasksError):
+    """The attempt may no longer believe that it holds its task: it stops at once."""

@@ -1,0 +1,95 @@
+"""The queue: arq as a doorbell, and the indexes of the queue store. The only importer of arq's client.
+
+A ring says "look at this session", no more: who may run what is decided by the claim. So a ring may be lost, doubled or
+late without harm, and arq's own leases, retries and results are not used.
+Why: docs/decisions/0003-arq-is-a-doorbell.md.
+"""
+
+import json
+import secrets
+import time
+from typing import Any
+
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+
+from runcast_tasks.keys import QueueKeys
+
+FUNCTION = "run_task"
+"""The one arq function, for ever: `run_task(tenant, task_id)`. A new name would fail on workers of the last release."""
+
+RING_LIFE_S = 30 * 24 * 3600
+DUE_AFTER_S = 30.0
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """arq's default is pickle: whoever can write to the store could run code in a worker."""
+    return json.dumps(job).encode()
+
+
+def deserialize(data: bytes) -> dict[str, Any]:
+    job: dict[str, Any] = json.loads(data)
+    return job
+
+
+def arq_pool(redis: Redis, keys: QueueKeys) -> ArqRedis:
+    """arq's client over our own connection pool, so that our timeouts and retries hold."""
+    return ArqRedis(
+        redis.connection_pool,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+        default_queue_name=keys.arq,
+        expires_extra_ms=RING_LIFE_S * 1000,
+    )
+
+
+class Queue:
+    """Rings and indexes of one deployment."""
+
+    def __init__(self, redis: Redis, keys: QueueKeys) -> None:
+        self._redis, self._keys = redis, keys
+        self._arq = arq_pool(redis, keys)
+
+    async def ring(self, tenant: str, task_id: str) -> None:
+        """Have some worker look at the task's session, within milliseconds when one is idle."""
+        await self._arq.enqueue_job(FUNCTION, tenant, task_id, _job_id=f"{task_id}:{secrets.token_hex(4)}")
+        await self._redis.publish(self._keys.wake, b"")
+
+    async def expect(self, tenant: str, task_id: str) -> None:
+        """Leave the hint that somebody should look after this task if nothing is heard of it."""
+        due_ms = int((time.time() + DUE_AFTER_S) * 1000)
+        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
+
+    async def forget(self, tenant: str, task_id: str) -> None:
+        """The task has ended: nobody needs to look after it."""
+        await self._redis.zrem(self._keys.due, f"{tenant}/{task_id}")
+
+    async def index(self, tenant: str, session_id: str, task_id: str) -> None:
+        now_ms = int(time.time() * 1000)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(self._keys.sessions(tenant), {session_id: now_ms})
+        pipe.zadd(self._keys.tasks(tenant), {task_id: now_ms})
+        await pipe.execute()
+
+    async def newest(self, index: str, limit: int, after: tuple[int, str] | None) -> list[tuple[str, int]]:
+        """Up to `limit` members of an index, newest first, with their ms; `after`: the last one of the page before."""
+        top = "+inf" if after is None else str(after[0])
+        found: list[tuple[str, int]] = []
+        start = 0
+        while len(found) < limit:
+            page = await self._redis.zrevrangebyscore(index, top, "-inf", start=start, num=limit + 1, withscores=True)
+            members = [(raw.decode(), int(score)) for raw, score in page]
+            found += [(m, s) for m, s in members if after is None or (s, m) < after]
+            if len(page) <= limit:
+                break
+            start += len(page)
+        return found[:limit]
+
+    async def drop(self, index: str, members: list[str]) -> None:
+        """Take members of expired sessions out of an index."""
+        if members:
+            await self._redis.zrem(index, *members)
+
+    @property
+    def keys(self) -> QueueKeys:
+        return self._keys

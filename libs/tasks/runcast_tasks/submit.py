@@ -1,0 +1,83 @@
+"""Submitting a task: the record and its first events in one control append, then the ring.
+
+Order of writes: hint in `due`, then the append, then indexes and the ring. A crash anywhere leaves something that is
+found: a hint without a task, or a task with a hint.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from runcast_events.codec import Envelope
+from runcast_events.errors import Gone
+from runcast_events.events import MessageAdded, SessionCreated, TaskQueued
+from runcast_events.ids import check_session_id, new_session_id, new_task_id
+from runcast_events.keys import Keyspace
+from runcast_events.log import EventLog, Write
+from runcast_tasks.errors import SessionDeleted
+from runcast_tasks.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """What somebody wants done. `session_id` None: in a new session."""
+
+    prompt: str
+    agent: str
+    session_id: str | None = None
+    model: str | None = None
+    params: dict[str, JsonValue] = field(default_factory=dict)
+    metadata: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    session_id: str
+    task_id: str
+
+
+async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, task: NewTask) -> Receipt:
+    """Accept a task. When this returns it is in the log and will run. Raises InvalidId, SessionDeleted."""
+    session_id = new_session_id() if task.session_id is None else check_session_id(task.session_id)
+    task_id = new_task_id(session_id)
+    envelope = Envelope(session_id, task_id)
+    queued = TaskQueued(prompt=task.prompt, agent=task.agent, params=task.params)
+    if task.model is not None:
+        queued = queued.model_copy(update={"model": task.model})
+    batch = [
+        Envelope(session_id).encode(SessionCreated()),
+        envelope.encode(MessageAdded(role="user", content=task.prompt)),
+        envelope.encode(queued),
+    ]
+    await queue.expect(tenant, task_id)
+    try:
+        await log.append_control(
+            keyspace.session(tenant, session_id), secrets.token_hex(16), batch, _writes(task, task_id), task_id=task_id
+        )
+    except Gone:
+        await queue.forget(tenant, task_id)
+        raise SessionDeleted(session_id) from None
+    await queue.index(tenant, session_id, task_id)
+    await queue.ring(tenant, task_id)
+    return Receipt(session_id, task_id)
+
+
+def message(role: str, content: str, task_id: str) -> Write:
+    """A line of the session's conversation, whole: the event that tells of it may be cut."""
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"role": role, "content": content, "task_id": task_id, "timestamp": timestamp}
+    return Write("message", "", json.dumps(line, ensure_ascii=False))
+
+
+def _writes(task: NewTask, task_id: str) -> list[Write]:
+    record = {
+        "prompt": task.prompt,
+        "agent": task.agent,
+        "model": task.model or "",
+        "params": json.dumps(task.params, ensure_ascii=False),
+        "metadata": json.dumps(task.metadata, ensure_ascii=False),
+    }
+    return [*(Write("record", name, value) for name, value in record.items()), message("user", task.prompt, task_id)]
