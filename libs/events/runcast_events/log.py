@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Literal, NamedTuple, NoReturn, cast
+from typing import Literal, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.typing import EncodableT
@@ -127,7 +127,7 @@ class EventLog:
         args += [x for pair in (journal or {}).items() for x in pair]
         answer = await self._reinstall(keys=_script_keys(hold.keys, hold.task_id, "-"), args=args)
         if answer[0] != b"OK":
-            _refuse(answer)
+            raise _refusal(answer)
 
     async def _run(
         self,
@@ -164,27 +164,26 @@ def _appended(answer: list[bytes]) -> Appended:
         _, first, last, control, next_task = answer
         return Appended(EventId.decode(first), EventId.decode(last), int(control), next_task.decode() or None)
     if answer[0] != b"DUP":
-        _refuse(answer)
-    else:
-        first, _, rest = answer[1].partition(b" ")
-        if not rest:  # an attempt: only the last id it wrote is known
-            return Appended(None, EventId.decode(first), duplicate=True)
-        last, _, next_task = rest.partition(b" ")
-        return Appended(EventId.decode(first), EventId.decode(last), 0, next_task.decode() or None, duplicate=True)
+        raise _refusal(answer)
+    first, _, rest = answer[1].partition(b" ")
+    if not rest:  # an attempt: only the last id it wrote is known
+        return Appended(None, EventId.decode(first), duplicate=True)
+    last, _, next_task = rest.partition(b" ")
+    return Appended(EventId.decode(first), EventId.decode(last), 0, next_task.decode() or None, duplicate=True)
 
 
-def _refuse(answer: list[bytes]) -> NoReturn:
+def _refusal(answer: list[bytes]) -> EventsError:
     kind, *rest = (part.decode() for part in answer)
     match kind:
         case "GONE":
-            raise Gone(deleted=rest[0] == "deleted")
+            return Gone(deleted=rest[0] == "deleted")
         case "FENCED":
-            raise Fenced(rest[0])
+            return Fenced(rest[0])
         case "REWOUND":
-            raise Rewound(int(rest[0]), fence_known=rest[1] != "fence")
+            return Rewound(int(rest[0]), fence_known=rest[1] != "fence")
         case "TERMINAL":
-            raise AlreadyTerminal(rest[0])
+            return AlreadyTerminal(rest[0])
         case "ILLEGAL":
-            raise IllegalMove(*rest)
+            return IllegalMove(*rest)
         case _:
-            raise EventsError(f"the append script gave an answer that this version does not know: {answer!r}")
+            return EventsError(f"the append script gave an answer that this version does not know: {answer!r}")

@@ -38,7 +38,7 @@ class ProblemDocument(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+class Problem(Exception):
     """An error to answer with. `extra` joins the document."""
 
     def __init__(
