@@ -41,6 +41,14 @@ def own_store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
+async def own_redis(own_store: Store) -> AsyncIterator[Redis]:
+    """A client of the test's own store."""
+    client = connect(own_store.url, "test")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
 def redis_url(store: Store) -> str:
     """A database of this test's own: arq's keys cannot be prefixed."""
     return f"redis://127.0.0.1:{store.port}/{next(_numbers) % DATABASES}"

@@ -67,12 +67,15 @@ def append_script() -> str:
 
 
 class EventLog:
-    """Appends to the logs of all sessions of one store. `publish`: PUBLISH, or SPUBLISH on a cluster."""
+    """Appends to the logs of all sessions of one store. `publish`: PUBLISH, or SPUBLISH on a cluster. `script`: another
+    append script than the product's, so that tests can seed a wrong one."""
 
-    def __init__(self, redis: Redis, limits: LogLimits | None = None, *, publish: str = "PUBLISH") -> None:
+    def __init__(
+        self, redis: Redis, limits: LogLimits | None = None, *, publish: str = "PUBLISH", script: str | None = None
+    ) -> None:
         self._limits = limits or LogLimits()
         self._publish = publish
-        self._append = redis.register_script(append_script())
+        self._append = redis.register_script(script or append_script())
         self._reinstall = redis.register_script(files("runcast_events").joinpath("reinstall.lua").read_text())
 
     async def append(

@@ -1,5 +1,6 @@
 """Reading logs: pages of the past, and what a channel missed. Explicit ids only, never `$`; every reply is bounded."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -7,9 +8,11 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from runcast_events.entry import Entry, decode_entry
+from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
+
+logger = logging.getLogger(__name__)
 
 FIRST_PAGE = 100
 """Small, so that the first byte leaves early; the following pages are larger."""
@@ -65,7 +68,19 @@ class LogReader:
         names = [keys.events for keys, _ in cursors]
         ids = [str(cursor) for _, cursor in cursors]
         reply = await self._redis.execute_command("XREAD", "COUNT", count, "STREAMS", *names, *ids)  # type: ignore[no-untyped-call]
-        return {cast(bytes, name).decode(): [decode_entry(raw) for raw in entries] for name, entries in (reply or [])}
+        return {cast(bytes, name).decode(): _decodable(entries) for name, entries in (reply or [])}
+
+
+def _decodable(raws: Sequence[Sequence[object]]) -> list[Entry]:
+    """The entries up to the first that cannot be decoded: one broken log must not hold up the others of its read."""
+    entries = []
+    for raw in raws:
+        try:
+            entries.append(decode_entry(raw))
+        except UndecodableEntry:
+            logger.exception("a log holds an entry that the append script did not write")
+            break
+    return entries
 
 
 def _ask_tail(pipe: Pipeline, keys: SessionKeys) -> None:

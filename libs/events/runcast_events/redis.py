@@ -11,37 +11,58 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, ResponseError, TimeoutError  # noqa: A004
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - redis-py shadows the builtins
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,  # noqa: A004
+)
 
 RETRYABLE = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
 """What passes by itself: the store restarts, fails over, loads its data, or a reply was lost."""
 
-_PASSING_ANSWERS = ("OOM", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
+_PASSING_ANSWERS = ("OOM ", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
 RETRIES = 4
 
 
-def _options(name: str) -> dict[str, Any]:
+def _options(
+    name: str,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    command_timeout_s: float = COMMAND_TIMEOUT_S,
+    retries: int = RETRIES,
+) -> dict[str, Any]:
     return {
         "client_name": name,
         "protocol": 2,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": COMMAND_TIMEOUT_S,
+        "socket_connect_timeout": connect_timeout_s,
+        "socket_timeout": command_timeout_s,
         "socket_keepalive": True,
-        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.02), RETRIES),
+        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.02), retries),
         "retry_on_error": list(RETRYABLE),
     }
 
 
-def connect(url: str, name: str, *, max_connections: int = 32) -> Redis:
-    """A client with a bounded pool; a caller waits up to 5 s for a free connection. Replies are bytes.
+def connect(
+    url: str,
+    name: str,
+    *,
+    max_connections: int = 32,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    command_timeout_s: float = COMMAND_TIMEOUT_S,
+    retries: int = RETRIES,
+) -> Redis:
+    """A client with a bounded pool; a caller waits up to `command_timeout_s` for a free connection. Replies are bytes.
 
     `name` shows in CLIENT LIST. XRANGE and XREAD answer as the server sends them, lists of bytes: the entry codec reads
     those, and redis-py's own reshaping costs more than the rest of a page.
     """
-    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=5, **_options(name))
+    options = _options(name, connect_timeout_s, command_timeout_s, retries)
+    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=command_timeout_s, **options)
     client = Redis.from_pool(pool)
     for command in ("XRANGE", "XREAD"):
         client.response_callbacks.pop(command, None)
@@ -59,6 +80,6 @@ def subscriber_connection(url: str, name: str) -> Connection:
 def passes(error: Exception) -> bool:
     """True for what a caller with an idempotent command may wait out: besides RETRYABLE a store that is full, cannot
     write its disk, or lacks replicas. (6.2 wraps the script's own error, so the word may stand in the middle.)"""
-    if isinstance(error, RETRYABLE):
+    if isinstance(error, (*RETRYABLE, OutOfMemoryError)):
         return True
     return isinstance(error, ResponseError) and any(word in str(error).upper() for word in _PASSING_ANSWERS)

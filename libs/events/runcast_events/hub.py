@@ -1,0 +1,204 @@
+"""The live path of a process: publications that follow are delivered as they are, everything else is repaired.
+
+Correctness rests on the repair alone: it reads the tails of the channels that may have changed, and what they miss, in
+bounded replies. Publications only make it seldom. After a (re)subscription a channel counts as changed, and a sweep
+looks at every log within SWEEP_S, so that even a lost last publication is found.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from redis.exceptions import RedisError
+
+from runcast_events.channel import Channel, Member
+from runcast_events.continuity import Gap
+from runcast_events.entry import Entry, UndecodableEntry, decode_publication
+from runcast_events.ids import START
+from runcast_events.keys import SessionKeys
+from runcast_events.reader import PAGE, PAGE_BYTES, LogReader, Tail
+from runcast_events.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 15.0
+LOGS_PER_COMMAND = 200
+LARGEST_ENTRY = 68 * 1024
+
+
+@dataclass(slots=True)
+class HubStats:
+    """Counted since the process started."""
+
+    followed: int = 0
+    """Publications delivered as they were."""
+    changed: int = 0
+    """Publications that did not follow, or carried no events: repaired."""
+    repairs: int = 0
+    repaired: int = 0
+    """Events that a repair read brought."""
+    gaps: int = 0
+
+
+class Hub:
+    """Use as an async context manager. `encode`: an event's frame, made once for all members."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        url: str,
+        name: str,
+        encode: Callable[[Entry], bytes],
+        *,
+        sweep_s: float = SWEEP_S,
+    ) -> None:
+        self._reader, self._encode, self._sweep_s = reader, encode, sweep_s
+        self._channels: dict[str, Channel] = {}
+        self._dirty: dict[Channel, None] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.subscriber = Subscriber(url, name, self._on_message, self._on_subscribed)
+        self.stats = HubStats()
+
+    async def __aenter__(self) -> "Hub":
+        for loop in (self.subscriber.run, self._repair_loop, self._sweep_loop):
+            self._tasks.append(asyncio.create_task(loop(), name=f"hub {loop.__name__}"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
+
+    @property
+    def failed(self) -> str | None:
+        """Why the hub no longer works, if so: one of its loops ended, which only a bug can cause."""
+        for task in self._tasks:
+            if task.done():
+                return f"{task.get_name()} ended: {task.exception() if not task.cancelled() else 'cancelled'}"
+        return None
+
+    def watch(self, keys: SessionKeys, member: Member) -> Channel:
+        """The log's channel, kept until `unwatch`. It may not have a cursor yet; the member is woken when it has."""
+        channel = self._channels.get(keys.events)
+        if channel is None:
+            channel = self._channels[keys.events] = Channel(keys, self._encode)
+            self.subscriber.subscribe(keys.events)
+        channel.watchers.add(member)
+        return channel
+
+    def unwatch(self, channel: Channel, member: Member) -> None:
+        channel.members.discard(member)
+        channel.watchers.discard(member)
+        if not channel.watchers and self._channels.get(channel.keys.events) is channel:
+            del self._channels[channel.keys.events]
+            self._dirty.pop(channel, None)
+            self.subscriber.unsubscribe(channel.keys.events)
+
+    def changed(self, channel: Channel) -> None:
+        """The channel may be behind, or ahead of a log that lost its tail: look."""
+        self._dirty[channel] = None
+        self._wake.set()
+
+    def _on_message(self, name: str, data: bytes) -> None:
+        channel = self._channels.get(name)
+        if channel is None or channel.cursor is None:
+            return  # left meanwhile; or its tail is being read, which will see these events
+        try:
+            publication = decode_publication(data)
+        except UndecodableEntry:
+            logger.warning("a publication that the append script did not write", extra={"channel": name})
+        else:
+            if channel.publish(publication):
+                self.stats.followed += 1
+                return
+        self.stats.changed += 1
+        self.changed(channel)
+
+    def _on_subscribed(self, name: str) -> None:
+        if channel := self._channels.get(name):
+            self.changed(channel)
+
+    async def _repair_loop(self) -> None:
+        pause_s = 0.05
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._dirty:
+                some = list(islice(self._dirty, LOGS_PER_COMMAND))
+                for channel in some:
+                    del self._dirty[channel]
+                try:
+                    await self._repair(some)
+                    pause_s = 0.05
+                except (RedisError, OSError) as error:
+                    logger.warning("repair waits for the store: %s", error or type(error).__name__)
+                    self._dirty.update(dict.fromkeys(c for c in some if c.watchers))
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, 1.0)
+
+    async def _repair(self, channels: list[Channel]) -> None:
+        self.stats.repairs += 1
+        before = [channel.cursor for channel in channels]
+        tails = await self._reader.tails([channel.keys for channel in channels])
+        behind: list[tuple[Channel, int]] = []
+        for channel, cursor, tail in zip(channels, before, tails, strict=True):
+            if cursor is None:
+                channel.start(tail.id, tail.total_bytes)
+            elif tail.id < cursor:
+                self._break_off(channel, cursor == channel.cursor, tail)
+            elif channel.cursor is not None and tail.id > channel.cursor:
+                behind.append((channel, max(0, tail.total_bytes - channel.total_bytes)))
+        while behind:
+            await self._catch_up(*_fitting(behind))
+
+    def _break_off(self, channel: Channel, unmoved: bool, tail: Tail) -> None:
+        """The tail is below a cursor that once was in the log: the store lost it. (Unless the channel moved while the
+        tail was on its way: then look again.)"""
+        if not unmoved:
+            self.changed(channel)
+            return
+        assert channel.cursor is not None
+        self.stats.gaps += 1
+        channel.break_off(Gap(channel.cursor, tail.id, "rewound" if tail.exists else "gone"), tail.total_bytes)
+
+    async def _catch_up(self, group: list[Channel], count: int) -> None:
+        cursors = [(channel.keys, channel.cursor or START) for channel in group]
+        missed = await self._reader.missed(cursors, count)
+        for channel in group:
+            entries = missed.get(channel.keys.events, [])
+            self.stats.repaired += len(entries)
+            self.stats.gaps += channel.deliver(entries)
+            if len(entries) == count:
+                self.changed(channel)
+
+    async def _sweep_loop(self) -> None:
+        """Mark slices of all channels as changed, a full round in `sweep_s`."""
+        order: list[Channel] = []
+        while True:
+            await asyncio.sleep(self._sweep_s / 30)
+            if not order:
+                order = list(self._channels.values())
+            share = max(1, -(-len(self._channels) // 30))
+            for channel in order[:share]:
+                if channel.watchers:
+                    self.changed(channel)
+            del order[:share]
+
+
+def _fitting(behind: list[tuple[Channel, int]]) -> tuple[list[Channel], int]:
+    """Take from `behind` the next channels whose missing bytes fit one reply, and how many entries of each to ask for.
+    A channel that misses more than a reply comes alone, and is asked for as many as fit even if all are large."""
+    group: list[Channel] = []
+    size = 0
+    while behind and (not group or size + behind[-1][1] <= PAGE_BYTES):
+        channel, missing = behind.pop()
+        group.append(channel)
+        size += missing
+    return group, PAGE if size <= PAGE_BYTES else PAGE_BYTES // LARGEST_ENTRY

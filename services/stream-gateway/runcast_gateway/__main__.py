@@ -1,0 +1,31 @@
+"""`python -m runcast_gateway`: the stream gateway, configured by RUNCAST_*."""
+
+import asyncio
+
+from runcast_gateway.app import create_app
+from runcast_gateway.connections import Connections
+from runcast_gateway.settings import GatewaySettings
+from runcast_service.logging import configure_logging
+from runcast_service.server import serve
+
+
+def main() -> None:
+    settings = GatewaySettings()
+    configure_logging(settings.log_level)
+    connections = Connections(send_timeout_s=settings.send_timeout_s, drain_s=settings.drain_s)
+
+    def drain() -> None:
+        # A signal handler may run in the middle of anything: only leave a note for the loop.
+        asyncio.get_running_loop().call_soon_threadsafe(connections.drain)
+
+    serve(
+        create_app(settings, connections),
+        host=settings.host,
+        port=settings.port,
+        on_exit=drain,
+        grace_s=int(settings.drain_s) + 5,
+    )
+
+
+if __name__ == "__main__":
+    main()

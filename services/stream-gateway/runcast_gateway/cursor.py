@@ -1,0 +1,65 @@
+"""What a client asks for: where to start and what to leave out. Everything here is a stranger's input."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runcast_events.errors import InvalidId
+from runcast_events.ids import START, EventId, check_task_id, session_of
+from runcast_events.states import moves
+from runcast_service.problem import Problem
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events a client is shown. Control frames are never hidden."""
+
+    types: frozenset[str] | None = None
+    task_id: str | None = None
+
+    def shows(self, event_type: str, task_id: str) -> bool:
+        if self.task_id is not None and task_id != self.task_id:
+            return False
+        return self.types is None or event_type in self.types
+
+    @property
+    def shows_all(self) -> bool:
+        return self.types is None and self.task_id is None
+
+
+def parse_cursor(header: str | None, query: str | None) -> EventId | None:
+    """`Last-Event-ID` (an automatic reconnect) wins over `?last_event_id=`; without either: the earliest event. None
+    means the latest. Anything that is not a cursor is a 400 before the stream starts, never a replay of everything."""
+    text = query if header is None or header == "" else header
+    if text is None or text == "" or text == "earliest":
+        return START
+    if text == LATEST:
+        return None
+    try:
+        return EventId.parse(text)
+    except InvalidId as error:
+        raise Problem(400, "invalid_cursor", f"{error}, or one of the words earliest, latest") from None
+
+
+def parse_filter(session_id: str, types: str | None, task_id: str | None) -> Filter:
+    """`?types=a,b` and `?task_id=`; a type or task that cannot occur in this stream is a 400."""
+    wanted = None if types is None else _parse_types(types.split(","))
+    if task_id is not None:
+        try:
+            owner = session_of(check_task_id(task_id))
+        except InvalidId as error:
+            raise Problem(400, "invalid_id", str(error)) from None
+        if owner != session_id:
+            raise Problem(400, "invalid_filter", f"the task {task_id} is not one of session {session_id}")
+    return Filter(wanted, task_id)
+
+
+def _parse_types(names: Iterable[str]) -> frozenset[str]:
+    wanted = frozenset(name.strip() for name in names) - {""}
+    if not wanted:
+        raise Problem(400, "invalid_filter", "types: expected event types, separated by commas")
+    if unknown := sorted(wanted - moves().keys()):
+        detail = f"types: no such event type: {', '.join(name[:80] for name in unknown[:5])}"
+        raise Problem(400, "invalid_filter", detail, known=sorted(moves()))
+    return wanted

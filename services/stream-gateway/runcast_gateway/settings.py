@@ -1,0 +1,20 @@
+"""The gateway's settings, from RUNCAST_*."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from runcast_service.settings import HttpSettings, Seconds
+
+
+class GatewaySettings(HttpSettings):
+    """`heartbeat_s` must stay below the idle timeout of every proxy on the way; common ones cut at 30 to 60 s."""
+
+    heartbeat_s: Seconds = 15.0
+    """Longest silence of a stream (±10 %); then a comment line is sent."""
+    send_timeout_s: Seconds = 30.0
+    """A client that takes nothing for this long is closed; it resumes from its cursor."""
+    drain_s: Annotated[float, Field(ge=0)] = 5.0
+    """At SIGTERM open streams end spread over this time."""
+    retry_ms: Annotated[int, Field(ge=100, le=600_000)] = 2000
+    """What clients are told to wait before they reconnect; jittered from this to three times it."""

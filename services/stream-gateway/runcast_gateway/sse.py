@@ -1,0 +1,40 @@
+"""Server-sent events as bytes. Pure. Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+Everything that goes into a frame is ours: event types are a closed set, ids are two integers, data is one line of JSON
+(an encoder escapes CR and LF), so nothing can forge a field.
+"""
+
+import json
+from collections.abc import Mapping
+
+from runcast_events.continuity import Gap
+from runcast_events.entry import Entry
+from runcast_events.ids import EventId
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+HEARTBEAT = b":\n"
+"""A bare comment line. No blank line after it: some parsers turn that into an empty message."""
+
+
+def event(entry: Entry) -> bytes:
+    """The frame of one event of the log."""
+    return b"event: %b\nid: %d-%d\ndata: %b\n\n" % (entry.type.encode(), entry.id.epoch, entry.id.n, entry.payload)
+
+
+def control(
+    name: str, data: Mapping[str, object], position: EventId | None = None, retry_ms: int | None = None
+) -> bytes:
+    """A frame that the gateway makes itself. With `position` it moves the client's cursor there."""
+    lines = [] if retry_ms is None else [f"retry: {retry_ms}"]
+    lines.append(f"event: {name}")
+    if position is not None:
+        lines.append(f"id: {position}")
+    lines.append(f"data: {json.dumps(data, separators=(',', ':'))}")
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def gap(break_: Gap, snapshot_url: str) -> bytes:
+    """Says in band that events are missing here; the stream goes on after `to`."""
+    data = {"from": str(break_.since), "to": str(break_.to), "reason": break_.reason, "snapshot_url": snapshot_url}
+    return control("gap", data, break_.to)
