@@ -50,15 +50,25 @@ class Queue:
         self._redis, self._keys = redis, keys
         self._arq = arq_pool(redis, keys)
 
-    async def ring(self, tenant: str, task_id: str) -> None:
-        """Have some worker look at the task's session, within milliseconds when one is idle."""
-        await self._arq.enqueue_job(FUNCTION, tenant, task_id, _job_id=f"{task_id}:{secrets.token_hex(4)}")
+    async def ring(self, tenant: str, task_id: str, name: str | None = None) -> None:
+        """Have some worker look at the task's session, within milliseconds when one is idle.
+
+        `name`: a ring of the same name that still waits is this one, so that who rings again and again leaves one."""
+        job_id = f"{task_id}:{name or secrets.token_hex(4)}"
+        await self._arq.enqueue_job(FUNCTION, tenant, task_id, _job_id=job_id)
         await self._redis.publish(self._keys.wake, b"")
 
-    async def expect(self, tenant: str, task_id: str) -> None:
-        """Leave the hint that somebody should look after this task if nothing is heard of it."""
-        due_ms = int((time.time() + DUE_AFTER_S) * 1000)
+    async def expect(self, tenant: str, task_id: str, after_s: float = DUE_AFTER_S) -> None:
+        """Leave the hint that somebody should look after this task if nothing is heard of it for `after_s`."""
+        due_ms = int((time.time() + after_s) * 1000)
         await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
+
+    async def due(self, limit: int) -> list[tuple[str, str]]:
+        """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), as somebody wrote them."""
+        now_ms = int(time.time() * 1000)
+        members = await self._redis.zrangebyscore(self._keys.due, "-inf", now_ms, start=0, num=limit)
+        hints = [raw.decode(errors="replace").partition("/") for raw in members]
+        return [(tenant, task_id) for tenant, _, task_id in hints]
 
     async def forget(self, tenant: str, task_id: str) -> None:
         """The task has ended: nobody needs to look after it."""

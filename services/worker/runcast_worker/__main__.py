@@ -1,0 +1,37 @@
+"""`python -m runcast_worker`: a worker, configured by RUNCAST_*. SIGTERM and SIGINT drain it; it then ends with 0."""
+
+import asyncio
+import signal
+import sys
+
+from pydantic import ValidationError
+
+from runcast_agents import InvalidAgents
+from runcast_service.logging import configure_logging
+from runcast_worker.deps import open_deps
+from runcast_worker.engines.demo import DemoEngine
+from runcast_worker.engines.script import ScriptEngine
+from runcast_worker.settings import WorkerSettings
+from runcast_worker.worker import work
+
+
+async def run(settings: WorkerSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_deps(settings, {"demo": DemoEngine(), "script": ScriptEngine()}) as deps:
+        await work(deps, stop)
+
+
+def main() -> None:
+    try:
+        settings = WorkerSettings()
+        configure_logging(settings.log_level)
+        asyncio.run(run(settings))
+    except (ValidationError, InvalidAgents) as error:
+        sys.exit(f"runcast_worker: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What the parts of one worker process share: the stores, the agents, the engines."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from runcast_agents import Agent, load_agents
+from runcast_events.keys import Keyspace
+from runcast_events.log import EventLog, LogLimits
+from runcast_events.redis import connect
+from runcast_tasks.claim import Claims
+from runcast_tasks.keys import QueueKeys
+from runcast_tasks.queue import Queue
+from runcast_worker.engines import Engine
+from runcast_worker.metrics import Metrics
+from runcast_worker.settings import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """`name`: this process, as task_started and logging show it. `requeue`: set when running attempts must end now and
+    be taken over by another worker."""
+
+    settings: WorkerSettings
+    name: str
+    events: Redis
+    queue_redis: Redis
+    keyspace: Keyspace
+    log: EventLog
+    queue: Queue
+    claims: Claims
+    agents: Mapping[str, Agent]
+    engines: Mapping[str, Engine]
+    metrics: Metrics
+    requeue: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> AsyncIterator[Deps]:
+    """Nothing is connected yet: a store that is away at start is waited for. Raises InvalidAgents."""
+    agents = load_agents(settings.agents_file)
+    name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
+    # Per attempt: an append, a renewal, a look for requests; and some for claims and the reaper.
+    events = connect(settings.events_url, name, max_connections=3 * settings.max_jobs + 8)
+    queue_redis = connect(settings.redis_url, name, max_connections=2 * settings.max_jobs + 8)
+    keyspace, limits = (
+        Keyspace(settings.key_prefix),
+        LogLimits(max_bytes=settings.log_max_bytes, max_entries=settings.log_max_entries, ttl_s=settings.session_ttl_s),
+    )
+    try:
+        yield Deps(
+            settings=settings,
+            name=name,
+            events=events,
+            queue_redis=queue_redis,
+            keyspace=keyspace,
+            log=EventLog(events, limits),
+            queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
+            claims=Claims(events, keyspace, name, settings.lease_ttl_s),
+            agents=agents,
+            engines=engines,
+            metrics=Metrics(),
+        )
+    finally:
+        await events.aclose()
+        await queue_redis.aclose()

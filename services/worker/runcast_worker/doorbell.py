@@ -1,0 +1,139 @@
+"""The doorbell: arq's worker, with a loop of ours.
+
+arq's own loop sleeps half a second between looks and dies of the first connection error; this one waits for the wake
+channel and waits outages out. What a ring means is decided by the claim, so arq's leases, retries and results are not
+used as guarantees. Why: docs/decisions/0003-arq-is-a-doorbell.md.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from arq.worker import Retry, Worker, func
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from runcast_events.errors import InvalidId
+from runcast_events.ids import check_task_id, check_tenant
+from runcast_events.subscriber import Subscriber
+from runcast_tasks.keys import QueueKeys
+from runcast_tasks.queue import FUNCTION, RING_LIFE_S, arq_pool, deserialize, serialize
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[str, str, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""`(tenant, task id, claimed)`: look at the task's session; call `claimed` once there is something to run."""
+
+STARTING_S = 10
+"""arq's own lease on a ring: it only has to last from the poll to the claim, which takes the ring away."""
+BACKOFF_S = (0.1, 2.0)
+STOP_S = 4.0
+
+
+class Doorbell(Worker):
+    """Answers rings, at most `max_jobs` at a time."""
+
+    def __init__(
+        self, redis: Redis, keys: QueueKeys, name: str, answer: Answer, *, max_jobs: int, poll_delay_s: float
+    ) -> None:
+        super().__init__(
+            [func(self._ring, name=FUNCTION)],
+            queue_name=keys.arq,
+            redis_pool=arq_pool(redis, keys),
+            handle_signals=False,
+            max_jobs=max_jobs,
+            # Finite on purpose: without a timeout arq believes a starting job for ten seconds only.
+            job_timeout=RING_LIFE_S,
+            keep_result=0,
+            max_tries=1_000_000,
+            poll_delay=poll_delay_s,
+            # Rings that wait behind this many others are not seen by a poll.
+            queue_read_limit=1000,
+            health_check_interval=10,
+            health_check_key=f"{keys.prefix}health:{name}",
+            allow_abort_jobs=False,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            expires_extra_ms=RING_LIFE_S * 1000,
+            log_results=False,
+        )
+        self.in_progress_timeout_s = STARTING_S
+        self._answer = answer
+        self._rung = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._rung.set()
+
+    def wake_channel(self, url: str, name: str, keys: QueueKeys) -> Subscriber:
+        """What wakes this doorbell; its owner runs it. A new subscription wakes too: rings may have been missed."""
+        subscriber = Subscriber(url, name, lambda _channel, _data: self.wake(), lambda _channel: self.wake())
+        subscriber.subscribe(keys.wake)
+        return subscriber
+
+    async def main(self) -> None:
+        """The one loop: look, then wait for a ring or the poll delay. Ends by cancellation only."""
+        pause_s = BACKOFF_S[0]
+        while True:
+            self._rung.clear()
+            try:
+                await self._poll_iteration()
+            except (RedisError, OSError) as error:
+                logger.warning("the queue store does not answer: %s", error or type(error).__name__)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, BACKOFF_S[1])
+                continue
+            pause_s = BACKOFF_S[0]
+            try:
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self._rung.wait()
+            except TimeoutError:
+                pass
+
+    async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
+        """Answer no more rings; give the running ones `drain_s`, then set `hurry` and give them four seconds more."""
+        self.allow_pick_jobs = False
+        if await self._ended(drain_s):
+            return
+        hurry.set()
+        if not await self._ended(STOP_S):
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Cancel what is still running, and see it end."""
+        for task in self.tasks.values():
+            task.cancel()
+        await self._ended(STOP_S)
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        try:
+            await super().start_jobs(job_ids)
+        except (RedisError, OSError):
+            # arq took a slot for the job that it could not start, and would never give it back.
+            self._release_sem_dec_counter_on_complete()
+            raise
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self.wake()  # a slot is free: somebody may wait for it
+
+    async def _ended(self, timeout_s: float) -> bool:
+        running = [task for task in self.tasks.values() if not task.done()]
+        return not running or not (await asyncio.wait(running, timeout=timeout_s))[1]
+
+    async def _ring(self, ctx: dict[str, Any], tenant: str, task_id: str) -> None:
+        async def claimed() -> None:
+            # A ring whose task runs must neither hide those behind it nor be answered again.
+            try:
+                await self.pool.zrem(self.queue_name, ctx["job_id"])
+            except (RedisError, OSError) as error:
+                logger.warning("a claimed ring stays in the queue: %s", error, extra={"task_id": task_id})
+
+        try:
+            await self._answer(check_tenant(tenant), check_task_id(task_id), claimed)
+        except InvalidId:
+            logger.exception("a ring that nobody of ours rang")
+        except (RedisError, OSError) as error:
+            logger.warning("the events store does not answer: %s", error, extra={"task_id": task_id})
+            raise Retry(defer=1) from error

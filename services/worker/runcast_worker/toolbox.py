@@ -1,0 +1,122 @@
+"""A task's tools: one call from its arguments to its last event, whatever the tool does."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from time import monotonic
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+
+from runcast_events.events import ToolCallComplete, ToolCallStart, ToolCallStream, ToolError
+from runcast_worker.engines import ToolEvent
+from runcast_worker.metrics import UNKNOWN, Metrics
+from runcast_worker.tools import Stream, Surroundings, Tool, ToolFailed
+from runcast_worker.tools.list_files import ListFiles
+from runcast_worker.tools.read_file import ReadFile
+from runcast_worker.tools.search import Search
+from runcast_worker.tools.shell import Shell
+from runcast_worker.tools.write_file import WriteFile
+
+logger = logging.getLogger(__name__)
+
+PIECES = 32
+"""Pieces of output that wait for the engine; beyond that the tool waits."""
+
+Piece = tuple[Literal["stdout", "stderr"], str]
+
+
+def all_tools() -> dict[str, Tool]:
+    """Every tool there is, by name."""
+    tools: tuple[Tool, ...] = (Shell(), ReadFile(), WriteFile(), ListFiles(), Search())
+    return {tool.name: tool for tool in tools}
+
+
+class Toolbox:
+    """The tools of one attempt. Use as an async context manager: at its end no call runs any more.
+
+    `allowed`: what the agent lists. `acknowledged`: waits until all that was yielded is in
+    the log, so that no tool starts whose start nobody can know of."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        allowed: Iterable[str],
+        acknowledged: Callable[[], Awaitable[object]],
+        metrics: Metrics,
+    ) -> None:
+        self._surroundings, self._acknowledged, self._metrics = surroundings, acknowledged, metrics
+        tools = all_tools()
+        self._tools = {name: tools[name] for name in allowed}
+        self._running: set[asyncio.Task[JsonValue | ToolError]] = set()
+
+    async def __aenter__(self) -> "Toolbox":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # An engine that is closed at a yield leaves its calls' generators to the garbage collector: too late.
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def call(
+        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
+    ) -> AsyncGenerator[ToolEvent, None]:
+        """The call's events; see runcast_worker.engines.CallTool."""
+        call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
+        yield ToolCallStart(iteration=iteration, tool_call_id=call_id, tool_name=name, arguments=arguments)
+        try:
+            await self._acknowledged()
+            pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES)
+            running = asyncio.create_task(self._run(name, arguments, pieces), name=f"tool {name}")
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+            try:
+                while (piece := await pieces.get()) is not None:
+                    yield ToolCallStream(iteration=iteration, tool_call_id=call_id, stream=piece[0], chunk=piece[1])
+                answer = await running
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+            outcome = "error" if isinstance(answer, ToolError) else "ok"
+        finally:
+            self._metrics.tool_calls.labels(name if name in self._tools else UNKNOWN, outcome).inc()
+        told: dict[str, Any] = {"error": answer} if isinstance(answer, ToolError) else {"result": answer}
+        duration_ms = int((monotonic() - began) * 1000)
+        yield ToolCallComplete(
+            iteration=iteration, tool_call_id=call_id, tool_name=name, duration_ms=duration_ms, **told
+        )
+
+    async def _run(
+        self, name: str, arguments: dict[str, JsonValue], pieces: asyncio.Queue[Piece | None]
+    ) -> JsonValue | ToolError:
+        """The tool's result, or what went wrong. A None is the last piece; there is none after a cancellation, since
+        nobody takes pieces then."""
+
+        async def stream(source: Literal["stdout", "stderr"], text: str) -> None:
+            await pieces.put((source, text))
+
+        answer = await self._answer(name, arguments, stream)
+        await pieces.put(None)
+        return answer
+
+    async def _answer(self, name: str, arguments: dict[str, JsonValue], stream: Stream) -> JsonValue | ToolError:
+        try:
+            tool = self._tool(name)
+            return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, stream)
+        except ToolFailed as failed:
+            return ToolError(code=failed.code, message=failed.message)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            return ToolError(code="invalid_arguments", message=problems)
+        except Exception:
+            logger.exception("the tool %s failed", name)
+            return ToolError(code="internal", message="the tool failed by an error of ours; it was logged")
+
+    def _tool(self, name: str) -> Tool:
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolFailed("unknown_tool", f"no tool {name!r}; there are: {', '.join(self._tools) or 'none'}")
+        if tool.changes and self._surroundings.read_only:
+            raise ToolFailed("read_only", f"{name} could change the workspace, and this agent may only read")
+        return tool

@@ -1,0 +1,84 @@
+"""A child process with its own session, seen through two pipes of ours, that leaves nothing of its group behind.
+
+The pipes are ours, not asyncio's: a grandchild that keeps one open can then neither hold up the wait for the child's
+end nor outlive the call unnoticed.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE_S = 2.0
+"""Between SIGTERM and SIGKILL."""
+PIPE_CHARS = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """`process.pid` is also the id of its process group."""
+
+    process: Process
+    stdout: asyncio.StreamReader
+    stderr: asyncio.StreamReader
+
+
+def environment(workspace: Path) -> dict[str, str]:
+    """All that a tool's process is given: an allowlist, so that no secret of the worker's can leak."""
+    path = os.environ.get("PATH", os.defpath)
+    return {"PATH": path, "LANG": "C.UTF-8", "HOME": str(workspace), "TMPDIR": "/tmp"}  # noqa: S108
+
+
+@asynccontextmanager
+async def child(argv: Sequence[str], folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Child]:
+    """Start it; at the end (also by cancellation) SIGTERM its group if it still runs, then SIGKILL. Raises OSError."""
+    async with contextlib.AsyncExitStack() as stack:
+        stdout, out_fd = await _pipe(stack)
+        stderr, err_fd = await _pipe(stack)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, cwd=folder, env=environ, stdin=DEVNULL, stdout=out_fd, stderr=err_fd, start_new_session=True
+            )
+        finally:
+            os.close(out_fd)
+            os.close(err_fd)
+        try:
+            yield Child(process, stdout, stderr)
+        finally:
+            await _end(process)
+
+
+async def _pipe(stack: contextlib.AsyncExitStack) -> tuple[asyncio.StreamReader, int]:
+    """A reader, closed by `stack`, and the end that the child writes to."""
+    read_fd, write_fd = os.pipe()
+    reader = asyncio.StreamReader(limit=PIPE_CHARS)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
+    )
+    stack.callback(transport.close)
+    return reader, write_fd
+
+
+async def _end(process: Process) -> None:
+    try:
+        if process.returncode is None:
+            _signal(process, signal.SIGTERM)
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        # Also when the child ended by itself, or this wait was cancelled: its group may live on without it.
+        _signal(process, signal.SIGKILL)
+    async with asyncio.timeout(GRACE_S):
+        await process.wait()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

@@ -1,0 +1,26 @@
+"""list_files: the files of the workspace whose path or name fits a glob."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from runcast_worker.tools import Arguments, Stream, Surroundings
+from runcast_worker.tools.scanner import scan
+
+Glob = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ListFilesArguments(Arguments):
+    glob: Glob = "**/*"
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+
+
+class ListFiles:
+    """The result is {files, complete}; `complete` is false where there are more than were listed."""
+
+    name = "list_files"
+    arguments = ListFilesArguments
+    changes = False
+
+    async def call(self, arguments: ListFilesArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
+        return await scan(surroundings.workspace, {"glob": arguments.glob, "limit": arguments.limit})

@@ -1,0 +1,58 @@
+"""The worker: its doorbell, reaper and admin endpoint, from start to the end of the drain."""
+
+import asyncio
+import logging
+
+from redis.exceptions import RedisError
+
+from runcast_service.admin import admin_app
+from runcast_service.server import SideServer
+from runcast_worker.deps import Deps
+from runcast_worker.doorbell import Doorbell
+from runcast_worker.reaper import Reaper
+from runcast_worker.runner import Runner
+
+logger = logging.getLogger(__name__)
+
+READY_S = 1.0
+
+
+async def work(deps: Deps, stop: asyncio.Event) -> None:
+    """Run tasks until `stop` is set, then drain: what is running ends by itself or goes to another worker."""
+    settings, keys = deps.settings, deps.queue.keys
+    doorbell = Doorbell(
+        deps.queue_redis,
+        keys,
+        deps.name,
+        Runner(deps).run,
+        max_jobs=settings.max_jobs,
+        poll_delay_s=settings.poll_delay_s,
+    )
+
+    async def ready() -> str | None:
+        if stop.is_set():
+            return "draining"
+        try:
+            async with asyncio.timeout(READY_S):
+                await asyncio.gather(deps.events.ping(), deps.queue_redis.ping())
+        except (RedisError, OSError) as error:
+            return f"a store does not answer: {type(error).__name__}"
+        return None
+
+    async with SideServer(admin_app(ready, deps.metrics.registry), settings.host, settings.admin_port) as admin:
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [
+                    group.create_task(doorbell.main(), name="doorbell"),
+                    group.create_task(doorbell.wake_channel(settings.redis_url, deps.name, keys).run(), name="wake"),
+                    group.create_task(Reaper(deps).run(), name="reaper"),
+                ]
+                logger.info("worker %s is up", deps.name, extra={"admin_port": admin.port})
+                await stop.wait()
+                logger.info("draining")
+                await doorbell.drain(settings.drain_s, deps.requeue)
+                for part in parts:
+                    part.cancel()
+        finally:
+            await doorbell.stop()
+    logger.info("worker %s has ended", deps.name)
