@@ -17,6 +17,9 @@ from starlette.responses import JSONResponse, Response
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+"""Wrong fields an answer lists: a body may have a hundred thousand."""
+MAX_NAME_CHARS = 80
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -77,7 +80,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        errors = [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]
+        errors = [{"loc": [_short(part) for part in e["loc"]], "msg": e["msg"]} for e in error.errors()[:MAX_ERRORS]]
         first = errors[0]
         detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         return Problem(422, "invalid_request", detail, errors=errors).response()
@@ -91,9 +94,13 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     async def store(_: Request, error: Exception) -> Response:
         logger.warning("the store did not answer: %s", error)
-        detail = "the store cannot be reached or refuses writes; nothing was done, try again"
+        detail = "the store cannot be reached or refuses writes; try again"
         return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"}).response()
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> Response:
         return Problem(500, "internal", "an error of ours; it was logged").response()
+
+
+def _short(part: str | int) -> str | int:
+    return part[:MAX_NAME_CHARS] if isinstance(part, str) else part

@@ -51,6 +51,8 @@ class Control:
                 state = await self._request(keys=[keys.task(task_id), keys.control(task_id)], args=["cancel", request])
                 if state == b"running":
                     return Cancelled("running")
+                if state == b"none":
+                    raise errors.NotFound("task", task_id) from None
         raise errors.TasksError(f"the task {task_id} changes hands too fast to be cancelled; try again")
 
     async def delete_session(self, session_id: str) -> None:

@@ -5,11 +5,13 @@ found: a hint without a task, or a task with a hint.
 """
 
 import json
+import logging
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
+from redis.exceptions import RedisError
 
 from runcast_events.codec import Envelope
 from runcast_events.errors import Gone
@@ -19,6 +21,8 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
 from runcast_tasks.errors import SessionDeleted
 from runcast_tasks.queue import Queue
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,11 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     except Gone:
         await queue.forget(tenant, task_id)
         raise SessionDeleted(session_id) from None
-    await queue.index(tenant, session_id, task_id)
-    await queue.ring(tenant, task_id)
+    try:
+        await queue.index(tenant, session_id, task_id)
+        await queue.ring(tenant, task_id)
+    except (RedisError, OSError) as error:  # it is in the log, so it is accepted: a refusal would have it sent twice
+        logger.warning("accepted, to be found by its hint: %s", error, extra={"task_id": task_id})
     return Receipt(session_id, task_id)
 
 

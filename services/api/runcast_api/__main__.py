@@ -1,0 +1,25 @@
+"""The api process: `python -m runcast_api`."""
+
+import sys
+
+from pydantic import ValidationError
+
+from runcast_agents import InvalidAgents
+from runcast_api.app import create_app
+from runcast_api.settings import ApiSettings
+from runcast_service.logging import configure_logging
+from runcast_service.server import serve
+
+
+def main() -> None:
+    try:
+        settings = ApiSettings()
+        app = create_app(settings)
+    except (ValidationError, InvalidAgents) as error:
+        sys.exit(f"runcast_api cannot start: {error}")
+    configure_logging(settings.log_level)
+    serve(app, host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    main()

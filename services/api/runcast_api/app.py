@@ -1,0 +1,129 @@
+"""The api's application: lifespan, middleware, routes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from runcast_agents import Agent, InvalidAgents, load_agents
+from runcast_api import agents, problems, sessions, tasks
+from runcast_api.body import BodyLimit
+from runcast_api.metrics import Metrics, RequestMetrics
+from runcast_api.openapi import document_problems
+from runcast_api.schemas import Health
+from runcast_api.settings import ApiSettings
+from runcast_api.state import State
+from runcast_events.ids import DEFAULT_TENANT
+from runcast_events.keys import Keyspace
+from runcast_events.log import EventLog, LogLimits
+from runcast_events.reader import LogReader
+from runcast_events.redis import connect
+from runcast_service.admin import Ready, admin_app
+from runcast_service.server import SideServer
+from runcast_tasks.control import Control
+from runcast_tasks.keys import QueueKeys
+from runcast_tasks.queue import Queue
+from runcast_tasks.record import Records
+
+READY_TIMEOUT_S = 2.0
+PENDING_TIMEOUT_S = 5.0
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """Raises InvalidAgents. Stores are first needed by the first request."""
+    known_agents = _agents(settings)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with connected(settings, known_agents, metrics) as state:
+            admin = admin_app(_ready(state), metrics.registry)
+            async with SideServer(admin, settings.host, settings.admin_port):
+                yield state
+
+    app = FastAPI(
+        title="Runcast",
+        summary="Runs AI agent tasks; every event of theirs can be replayed and followed.",
+        version="0.1.0",
+        lifespan=lifespan,
+        openapi_url="/api/openapi.json",
+        docs_url="/api/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    document_problems(app)
+    for router in (tasks.router, sessions.router, agents.router):
+        app.include_router(router)
+
+    @app.get("/health", operation_id="health", tags=["health"], summary="Whether the process answers")
+    async def health() -> Health:
+        return Health()
+
+    app.add_middleware(BodyLimit, timeout_s=settings.body_timeout_s)
+    app.add_middleware(RequestMetrics, metrics=metrics)  # added last: the outermost
+    return app
+
+
+def _agents(settings: ApiSettings) -> dict[str, Agent]:
+    known = load_agents(settings.agents_file)
+    if settings.default_agent not in known:
+        raise InvalidAgents(
+            f"RUNCAST_DEFAULT_AGENT is {settings.default_agent!r}: expected one of {', '.join(known) or 'none'}"
+        )
+    return known
+
+
+@asynccontextmanager
+async def connected(settings: ApiSettings, known_agents: Mapping[str, Agent], metrics: Metrics) -> AsyncIterator[State]:
+    """The state of an app, with clients of both stores. At the end, what is pending is finished first."""
+    async with AsyncExitStack() as stack:
+        events_store = queue_store = _store(settings, settings.events_url)
+        stack.push_async_callback(events_store.aclose)
+        if settings.redis_url != settings.events_url:
+            queue_store = _store(settings, settings.redis_url)
+            stack.push_async_callback(queue_store.aclose)
+        keyspace = Keyspace(settings.key_prefix)
+        log = EventLog(
+            events_store, LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
+        )
+        state = State(
+            settings=settings,
+            agents=known_agents,
+            tenant=DEFAULT_TENANT,
+            keyspace=keyspace,
+            events_store=events_store,
+            queue_store=queue_store,
+            log=log,
+            reader=LogReader(events_store),
+            records=Records(events_store, keyspace, DEFAULT_TENANT),
+            control=Control(events_store, log, keyspace, DEFAULT_TENANT),
+            queue=Queue(queue_store, QueueKeys(settings.key_prefix)),
+            metrics=metrics,
+            pending=set(),
+        )
+        yield state
+        if state["pending"]:
+            await asyncio.wait(state["pending"], timeout=PENDING_TIMEOUT_S)
+
+
+def _store(settings: ApiSettings, url: str) -> Redis:
+    """Fewer and shorter tries than a worker's: a client waits for the answer, and may ask again itself."""
+    limit_s = settings.store_timeout_s
+    return connect(url, "api", connect_timeout_s=limit_s, command_timeout_s=limit_s, retries=1)
+
+
+def _ready(state: State) -> Ready:
+    async def ready() -> str | None:
+        for name, store in (("events", state["events_store"]), ("queue", state["queue_store"])):
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_S / 2):
+                    await store.ping()
+            except (RedisError, OSError):
+                return f"the {name} store does not answer"
+        return None
+
+    return ready

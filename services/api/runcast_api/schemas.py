@@ -1,0 +1,284 @@
+"""The bodies of requests and answers. Times are RFC 3339, UTC, with ms."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_json
+
+from runcast_events.events import Todo
+from runcast_tasks.control import Cancelled
+from runcast_tasks.record import SessionSnapshot, TaskRecord
+from runcast_tasks.submit import Receipt
+
+MAX_PROMPT_CHARS = 200_000
+MAX_DOCUMENT_BYTES = 16 * 1024
+"""Of `params` and of `metadata`, as JSON: an event of 64 KiB carries the params beside the prompt."""
+SHOWN_PROMPT_CHARS = 200
+
+SESSION_ID = "s1"
+TASK_ID = "s1.abcdefghij"
+EVENT_ID = "1763640000000-12"
+TIME = "2025-11-20T12:00:00.000Z"
+
+TaskState = Literal["queued", "running", "paused", "waiting_approval", "complete", "failed", "cancelled"]
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[TIME])]
+
+
+def moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else moment(ms)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _small(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    size = len(to_json(document))
+    if size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"takes {size} bytes as JSON, the limit is {MAX_DOCUMENT_BYTES}")
+    return document
+
+
+Document = Annotated[dict[str, JsonValue], AfterValidator(_small)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TaskRequest(_Body):
+    """What somebody wants done."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"task": "List the files here.", "session_id": SESSION_ID, "agent": "demo"}]}
+    )
+
+    task: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), AfterValidator(_not_blank)]
+    session_id: str | None = Field(
+        None,
+        description="1 to 64 of A-Z a-z 0-9 _ -; the session is made if it is not there. Left out: in a new session.",
+    )
+    agent: str | None = Field(None, description="One of GET /api/agents. Left out: the default agent.")
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    params: Document = Field(default_factory=dict, description="For the agent; at most 16 KiB as JSON.")
+    metadata: Document = Field(default_factory=dict, description="For the client, kept as it is; at most 16 KiB.")
+    on_busy: Literal["enqueue"] = Field(
+        "enqueue", description="What if the session has a live task. `enqueue`: wait for it, the only choice yet."
+    )
+
+
+class CancelRequest(_Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "no longer needed"}]})
+
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class Links(BaseModel):
+    """Paths. `events`: the task's live stream, Server-Sent Events."""
+
+    self_: str = Field(alias="self", examples=[f"/api/tasks/{TASK_ID}"])
+    events: str = Field(examples=[f"/stream/tasks/{TASK_ID}"])
+    cancel: str = Field(examples=[f"/api/tasks/{TASK_ID}/cancel"])
+
+    @classmethod
+    def of(cls, task_id: str) -> "Links":
+        path = f"/api/tasks/{task_id}"
+        return cls(self=path, events=f"/stream/tasks/{task_id}", cancel=f"{path}/cancel")
+
+
+class TaskAccepted(BaseModel):
+    status: Literal["accepted"] = "accepted"
+    task_id: str = Field(examples=[TASK_ID])
+    session_id: str = Field(examples=[SESSION_ID])
+    message: str = Field(examples=["The task is accepted and will run."])
+    links: Links
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "TaskAccepted":
+        return cls(
+            task_id=receipt.task_id,
+            session_id=receipt.session_id,
+            message="The task is accepted and will run.",
+            links=Links.of(receipt.task_id),
+        )
+
+
+class CancelReceipt(BaseModel):
+    """`cancelling`: its attempt was asked to stop. `ended`: it was over before, in `state`."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    state: TaskState
+    status: Literal["cancelling", "cancelled", "ended"]
+
+    @classmethod
+    def of(cls, task_id: str, cancelled: Cancelled) -> "CancelReceipt":
+        status = "ended" if cancelled.ended else "cancelled" if cancelled.state == "cancelled" else "cancelling"
+        return cls.model_validate({"task_id": task_id, "state": cancelled.state, "status": status})
+
+
+class TaskSummary(BaseModel):
+    """A task in a list. `prompt`: its first 200 characters."""
+
+    id: str = Field(examples=[TASK_ID])
+    session_id: str = Field(examples=[SESSION_ID])
+    state: TaskState
+    prompt: str
+    agent: str = Field(examples=["demo"])
+    model: str | None
+    attempt: int = Field(description="Holds of workers on it so far.")
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    links: Links
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> "TaskSummary":
+        return cls.model_validate(_fields(record) | {"prompt": record.prompt[:SHOWN_PROMPT_CHARS]})
+
+
+class TaskFailure(BaseModel):
+    message: str
+    kind: str = Field(examples=["engine"])
+    retryable: bool
+
+
+class TaskDocument(TaskSummary):
+    """A task. `prompt` is whole; a `final_answer` above 64 KiB is cut here, and whole in the session's messages."""
+
+    params: dict[str, JsonValue]
+    metadata: dict[str, JsonValue]
+    final_answer: str | None = Field(description="Set when complete.")
+    error: TaskFailure | None = Field(description="Set when failed.")
+    cancelled_by: str | None = Field(description="Set when cancelled.")
+    cancel_reason: str | None
+    usage: dict[str, JsonValue] | None = Field(description="Tokens and cost; set when complete.")
+    after_id: str = Field(description="The event id before the task's first: a cursor to replay it from.")
+    terminal_id: str | None = Field(description="The event id of its end.", examples=[EVENT_ID])
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> "TaskDocument":
+        outcome, error = record.outcome or {}, None
+        if record.state == "failed":
+            error = {"message": outcome["error"], "kind": outcome["kind"], "retryable": outcome["retryable"]}
+        return cls.model_validate(
+            _fields(record)
+            | {
+                "prompt": record.prompt,
+                "params": record.params,
+                "metadata": record.metadata,
+                "final_answer": outcome.get("final_answer"),
+                "error": error,
+                "cancelled_by": outcome.get("by"),
+                "cancel_reason": outcome.get("reason"),
+                "usage": outcome.get("usage"),
+                "after_id": str(record.after_id),
+                "terminal_id": None if record.terminal_id is None else str(record.terminal_id),
+            }
+        )
+
+
+def _fields(record: TaskRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "session_id": record.session_id,
+        "state": record.state,
+        "agent": record.agent,
+        "model": record.model,
+        "attempt": record.attempt,
+        "created_at": moment(record.created_at),
+        "started_at": _moment(record.started_at),
+        "ended_at": _moment(record.ended_at),
+        "links": Links.of(record.id),
+    }
+
+
+class TaskList(BaseModel):
+    data: list[TaskSummary]
+    next_cursor: str | None = Field(description="Of the next page; null on the last one.")
+
+
+class SessionSummary(BaseModel):
+    id: str = Field(examples=[SESSION_ID])
+    title: str | None
+    created_at: Moment
+    last_active_at: Moment = Field(description="When its last task was accepted.")
+
+
+class SessionList(BaseModel):
+    """`sessions`: the ids of `data`."""
+
+    sessions: list[str] = Field(examples=[[SESSION_ID]])
+    data: list[SessionSummary]
+    next_cursor: str | None = Field(description="Of the next page; null on the last one.")
+
+
+class SessionMessage(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
+    task_id: str = Field(examples=[TASK_ID])
+    timestamp: Moment
+
+
+class SessionDocument(BaseModel):
+    """One atomic look at a session. `as_of`: everything up to and with this event is in it; a stream from this cursor
+    goes on from here. `messages` and `tasks`: the newest 200, oldest first."""
+
+    id: str = Field(examples=[SESSION_ID])
+    title: str | None
+    messages: list[SessionMessage]
+    todos: list[Todo]
+    tasks: list[TaskSummary]
+    created_at: Moment
+    as_of: str = Field(examples=[EVENT_ID])
+
+    @classmethod
+    def of(cls, snapshot: SessionSnapshot) -> "SessionDocument":
+        return cls(
+            id=snapshot.id,
+            title=snapshot.title,
+            messages=[SessionMessage.model_validate(message) for message in snapshot.messages],
+            todos=[Todo.model_validate(todo) for todo in snapshot.todos],
+            tasks=[TaskSummary.of(record) for record in snapshot.tasks],
+            created_at=moment(snapshot.created_at),
+            as_of=str(snapshot.as_of),
+        )
+
+
+class GapDocument(BaseModel):
+    """A break: the log no longer has what follows `from`; the page goes on after `to`."""
+
+    from_: str = Field(alias="from", examples=["0-0"])
+    to: str = Field(examples=[EVENT_ID])
+    reason: Literal["trimmed", "rewound", "unknown_cursor", "gone"]
+
+
+class EventPage(BaseModel):
+    """`next`: what to pass as `after` for the next page; null where the log has no more yet. `gap`: only where there is
+    one; it stands before the first event."""
+
+    data: list[dict[str, JsonValue]] = Field(
+        examples=[[{"id": EVENT_ID, "event_type": "progress", "timestamp": TIME, "percent": 50}]]
+    )
+    next: str | None = Field(examples=[EVENT_ID])
+    gap: GapDocument | None = None
+
+
+class AgentDocument(BaseModel):
+    name: str = Field(examples=["demo"])
+    engine: str = Field(examples=["demo"])
+    description: str
+
+
+class AgentList(BaseModel):
+    data: list[AgentDocument]
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
