@@ -5,6 +5,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -68,10 +69,19 @@ def _edge() -> int:
     settings = EdgeSettings()
     configure_logging(settings.log_level)
     app = edge.create_app(settings)
+    _allow_files(2 * edge.CONNECTIONS + 100)
     # uvicorn calls a response error that the edge left incomplete because its upstream was; the edge says it better.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in record.msg)
     serve(app, host=settings.host, port=settings.port, on_exit=app.close, grace_s=2)
     return 0
+
+
+def _allow_files(count: int) -> None:
+    """Terminals often start with 1024, and every stream takes two: one to the client, one upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _interruptible(work: Coroutine[Any, Any, None], code: int) -> int:

@@ -27,6 +27,8 @@ EVENTS_AFTER_CALL = 3
 """The connection is dropped this many events into the first tool call: in the middle, whatever the agent does."""
 CONTROL = frozenset({"connected", "cursor", "gap", "end", "draining", "auth_expiring"})
 PAGE = 100
+ANSWER = 400
+"""Characters of the answer that are shown."""
 
 AGENTS = """\
 [agents.demo]
@@ -85,7 +87,8 @@ class Demo:
         await self._follow(task_id, cursor)
         took_s = monotonic() - began
         self._check(await self._history(session_id, task_id), dropped)
-        self._lines.text(f"\n{self._answer()}\n")
+        answer = self._answer()
+        self._lines.text(f"\n{answer if len(answer) <= ANSWER else answer[:ANSWER] + ' …'}\n")
         self._lines.note(
             f"{len(self._seen)} events in {took_s:.1f} s, dropped after {dropped}, "
             f"verified against the log: nothing missing, nothing twice"
