@@ -68,7 +68,7 @@ if not attempt then
     if not queues then return {'GONE', 'lost'} end
   end
 end
-local new_state, queued, deleted = state, false, false
+local new_state, queued, started, deleted = state, false, false, false
 for i = first_event, count do
   local event = ARGV[10 + 2 * i]
   local move = TABLE[event]
@@ -79,6 +79,7 @@ for i = first_event, count do
     deleted = true
   end
   queued = queued or event == 'task_queued'
+  started = started or event == 'task_started'
   new_state = move.to or new_state
 end
 local ends = TERMINAL[new_state]
@@ -161,7 +162,7 @@ if task ~= '' then
     redis.call('RPUSH', KEYS[6], task)
     redis.call('RPUSH', KEYS[7], task)
   end
-  if new_state == 'running' and state ~= 'running' then redis.call('HSETNX', KEYS[3], 'started_at', at) end
+  if started then redis.call('HSETNX', KEYS[3], 'started_at', at) end
   if ends then
     redis.call('HSET', KEYS[3], 'ended_at', at, 'terminal_id', last_id, 'outcome', ARGV[11 + 2 * count])
     redis.call('LREM', KEYS[6], 1, task)
@@ -201,7 +202,7 @@ if deleted then
   redis.call('HSET', KEYS[2], 'deleted', last_id)
 end
 redis.call('HSET', KEYS[2], 'epoch', epoch_text, 'n', int(n), 'writer', this_writer, 'bytes', int(bytes),
-  'trimmed', int(trimmed))
+  'trimmed', int(trimmed), 'at', at)
 if deleted then
   redis.call('PEXPIRE', KEYS[1], ARGV[9])
   redis.call('PEXPIRE', KEYS[2], ARGV[9])

@@ -66,28 +66,27 @@ class Channel:
         """Deliver a publication that continues exactly at the cursor; False where it does not, or carries nothing."""
         if publication.prev != self.cursor or not publication.entries:
             return False
-        return self.deliver(publication.entries) == 0
+        return self.deliver(publication.entries) is None
 
-    def deliver(self, entries: Iterable[Entry]) -> int:
-        """Give entries of the log to the members; duplicates are dropped, a break becomes a gap. Returns the gaps."""
+    def deliver(self, entries: Iterable[Entry]) -> Gap | None:
+        """Give entries of the log to the members, up to the first break, which is returned. Duplicates are dropped."""
         assert self.cursor is not None
-        gaps = 0
+        gap = None
         for entry in entries:
             if entry.id <= self.cursor:
                 continue
             if not follows(self.cursor, entry.id, entry.prev):
-                self._push_gap(gap_before(self.cursor, entry))
-                gaps += 1
+                gap = gap_before(self.cursor, entry)
+                break
             self._push(Item(entry.id, entry.type, entry.task_id, entry.at_ms, self._encode(entry)))
             self.total_bytes = entry.total_bytes
         self._trim()
         self._wake()
-        return gaps
+        return gap
 
-    def break_off(self, gap: Gap, total_bytes: int) -> None:
-        """The log no longer has what the members saw last: tell them, and go on from `gap.to`."""
-        self._push_gap(gap)
-        self.total_bytes = total_bytes
+    def break_off(self, gap: Gap) -> None:
+        """What the members saw last has no successor in the log: tell them, and go on from `gap.to`."""
+        self._push(Item(gap.to, "gap", "", 0, b"", gap))
         self._trim()
         self._wake()
 
@@ -110,9 +109,6 @@ class Channel:
         self._items.append(item)
         self._bytes += len(item.frame)
         self.cursor = item.id
-
-    def _push_gap(self, gap: Gap) -> None:
-        self._push(Item(gap.to, "gap", "", 0, b"", gap))
 
     def _trim(self) -> None:
         """Drop what every live member has taken, and what exceeds the bounds whether taken or not."""

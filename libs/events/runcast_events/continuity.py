@@ -15,7 +15,11 @@ Reason = Literal["trimmed", "rewound", "unknown_cursor", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A break in what a client sees: it had `since`, the stream goes on after `to`."""
+    """A break in what a client sees: it had `since`, the stream goes on after `to`.
+
+    `to` below `since` (the store was rolled back): what the client had after `to` is void, and the stream shows what
+    the log has there now.
+    """
 
     since: EventId
     to: EventId

@@ -18,7 +18,7 @@ from runcast_events.continuity import Gap
 from runcast_events.entry import Entry, UndecodableEntry, decode_publication
 from runcast_events.ids import START
 from runcast_events.keys import SessionKeys
-from runcast_events.reader import PAGE, PAGE_BYTES, LogReader, Tail
+from runcast_events.reader import PAGE, PAGE_BYTES, LogReader
 from runcast_events.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -152,21 +152,19 @@ class Hub:
             if cursor is None:
                 channel.start(tail.id, tail.total_bytes)
             elif tail.id < cursor:
-                self._break_off(channel, cursor == channel.cursor, tail)
+                # Below what once was in the log: the store lost it, or the tail is older than the channel is by now.
+                await self._break_off(channel, Gap(cursor, tail.id, "rewound" if tail.exists else "gone"))
             elif channel.cursor is not None and tail.id > channel.cursor:
                 behind.append((channel, max(0, tail.total_bytes - channel.total_bytes)))
         while behind:
             await self._catch_up(*_fitting(behind))
 
-    def _break_off(self, channel: Channel, unmoved: bool, tail: Tail) -> None:
-        """The tail is below a cursor that once was in the log: the store lost it. (Unless the channel moved while the
-        tail was on its way: then look again.)"""
-        if not unmoved:
-            self.changed(channel)
-            return
-        assert channel.cursor is not None
-        self.stats.gaps += 1
-        channel.break_off(Gap(channel.cursor, tail.id, "rewound" if tail.exists else "gone"), tail.total_bytes)
+    async def _break_off(self, channel: Channel, gap: Gap) -> None:
+        settled = await self._reader.settle(channel.keys, gap)
+        if channel.cursor == gap.since:
+            channel.break_off(settled)
+            self.stats.gaps += 1
+        self.changed(channel)
 
     async def _catch_up(self, group: list[Channel], count: int) -> None:
         cursors = [(channel.keys, channel.cursor or START) for channel in group]
@@ -174,8 +172,9 @@ class Hub:
         for channel in group:
             entries = missed.get(channel.keys.events, [])
             self.stats.repaired += len(entries)
-            self.stats.gaps += channel.deliver(entries)
-            if len(entries) == count:
+            if (gap := channel.deliver(entries)) is not None:
+                await self._break_off(channel, gap)
+            elif len(entries) == count:
                 self.changed(channel)
 
     async def _sweep_loop(self) -> None:

@@ -22,7 +22,7 @@ class SessionKeys:
 
     @property
     def meta(self) -> str:
-        """Hash: epoch, n, writer, bytes, trimmed, fence, expires, deleted. The log's counters and its tombstone."""
+        """Hash: epoch, n, writer, bytes, trimmed, at, fence, expires, deleted. The log's counters and its tombstone."""
         return f"{self.base}:meta"
 
     @property

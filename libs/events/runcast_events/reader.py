@@ -8,6 +8,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from runcast_events.continuity import Gap, predecessor
 from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
@@ -52,6 +53,24 @@ class LogReader:
         pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
         meta, entries = await pipe.execute()
         return Page([decode_entry(raw) for raw in entries], _tail(meta))
+
+    async def settle(self, keys: SessionKeys, gap: Gap) -> Gap:
+        """The same gap, but for one of a rollback with `to` moved before everything appended since.
+
+        A writer that lost nothing itself goes on in its epoch after a rollback, below the ids of lost epochs: its
+        events lie under the client's cursor, unseen. They tell by their time: in a whole log, what lies below the
+        cursor's epoch was appended before that epoch was opened, at its ms.
+        """
+        to = gap.to
+        while to < gap.since:
+            older = await self._redis.execute_command("XREVRANGE", keys.events, str(to), "-", "COUNT", FIRST_PAGE)  # type: ignore[no-untyped-call]
+            for entry in map(decode_entry, older):
+                if entry.at_ms < gap.since.epoch:
+                    return Gap(gap.since, to, gap.reason)
+                to = predecessor(entry)
+            if len(older) < FIRST_PAGE:
+                break
+        return Gap(gap.since, to, gap.reason)
 
     async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail]:
         """Where each of these logs ends: one round trip, some hundred bytes a log."""

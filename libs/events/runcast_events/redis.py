@@ -20,6 +20,8 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
+from runcast_events.cancellation import make_cancel_safe
+
 RETRYABLE = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
 """What passes by itself: the store restarts, fails over, loads its data, or a reply was lost."""
 
@@ -58,13 +60,14 @@ def connect(
 ) -> Redis:
     """A client with a bounded pool; a caller waits up to `command_timeout_s` for a free connection. Replies are bytes.
 
-    `name` shows in CLIENT LIST. XRANGE and XREAD answer as the server sends them, lists of bytes: the entry codec reads
-    those, and redis-py's own reshaping costs more than the rest of a page.
+    `name` shows in CLIENT LIST. XRANGE, XREVRANGE and XREAD answer as the server sends them, lists of bytes: the entry
+    codec reads those, and redis-py's own reshaping costs more than the rest of a page.
     """
     options = _options(name, connect_timeout_s, command_timeout_s, retries)
     pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=command_timeout_s, **options)
+    make_cancel_safe(pool)
     client = Redis.from_pool(pool)
-    for command in ("XRANGE", "XREAD"):
+    for command in ("XRANGE", "XREVRANGE", "XREAD"):
         client.response_callbacks.pop(command, None)
     return client
 

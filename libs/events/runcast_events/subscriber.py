@@ -70,8 +70,8 @@ class Subscriber:
                 self.connected = True
                 self.reconnects += 1
                 await self._serve(connection)
-            except (RedisError, OSError) as error:
-                logger.warning("subscriber: %s", error or type(error).__name__)
+            except* (RedisError, OSError) as lost:  # a group: reading, writing and PINGing fail side by side
+                logger.warning("subscriber: %s", lost.exceptions[0] or type(lost.exceptions[0]).__name__)
             finally:
                 self.connected = False
                 await connection.disconnect(nowait=True)
@@ -84,14 +84,16 @@ class Subscriber:
         self._join, self._leave = dict(self._wanted), {}
         self._changed.set()
         self._heard_at = monotonic()
-        async with asyncio.TaskGroup() as group:
-            try:
-                writer = group.create_task(self._write(connection))
-                pinger = group.create_task(self._ping(connection))
-                await self._read(connection)
-            finally:
-                writer.cancel()
-                pinger.cancel()
+        loops = [asyncio.create_task(loop(connection)) for loop in (self._read, self._write, self._ping)]
+        try:
+            # Not a TaskGroup: it would wrap the one error that tells why in a group.
+            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in ended:
+                loop.result()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
 
     async def _read(self, connection: Connection) -> None:
         while True:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -43,15 +43,24 @@ def serve(app: Any, *, host: str, port: int, on_exit: Callable[[], None] | None 
 
 
 class SideServer:
-    """A second, small server inside a running process (the admin endpoint): owned by whoever starts it."""
+    """A second server inside a running process (the admin endpoint): owned by whoever starts it."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none")
+    def __init__(self, app: Any, host: str, port: int, *, lifespan: Literal["on", "off"] = "off") -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan=lifespan,
+            ws="none",
+            timeout_graceful_shutdown=2,
+        )
         self._server = _NoSignals(config)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "SideServer":
-        self._task = asyncio.create_task(self._server.serve(), name="admin endpoint")
+        self._task = asyncio.create_task(self._server.serve(), name="side server")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         if self._task.done():

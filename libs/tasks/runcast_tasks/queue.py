@@ -8,6 +8,7 @@ Why: docs/decisions/0003-arq-is-a-doorbell.md.
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -64,10 +65,12 @@ class Queue:
         await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
-        """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), as somebody wrote them."""
+        """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), unchecked. Drops what is none."""
         now_ms = int(time.time() * 1000)
         members = await self._redis.zrangebyscore(self._keys.due, "-inf", now_ms, start=0, num=limit)
-        hints = [raw.decode(errors="replace").partition("/") for raw in members]
+        strange = [raw for raw in members if b"/" not in raw or not raw.isascii()]
+        await self.drop(self._keys.due, strange)
+        hints = [raw.decode().partition("/") for raw in members if raw not in strange]
         return [(tenant, task_id) for tenant, _, task_id in hints]
 
     async def forget(self, tenant: str, task_id: str) -> None:
@@ -95,8 +98,8 @@ class Queue:
             start += len(page)
         return found[:limit]
 
-    async def drop(self, index: str, members: list[str]) -> None:
-        """Take members of expired sessions out of an index."""
+    async def drop(self, index: str, members: Sequence[str | bytes]) -> None:
+        """Take members out of an index: those of expired sessions."""
         if members:
             await self._redis.zrem(index, *members)
 

@@ -73,6 +73,7 @@ class SessionSnapshot:
     id: str
     title: str | None
     created_at: int
+    updated_at: int
     as_of: EventId
     messages: list[dict[str, object]]
     todos: list[dict[str, object]]
@@ -111,7 +112,7 @@ class Records:
         """Raises NotFound, SessionDeleted."""
         keys = self._keyspace.session(self._tenant, session_id)
         reply = await self._snapshot(keys=[keys.meta, keys.session, keys.messages, keys.tasks], args=[SNAPSHOT_LIMIT])
-        epoch, n, deleted, session, messages, tasks = cast(list[object], reply)
+        epoch, n, deleted, at, session, messages, tasks = cast(list[object], reply)
         if deleted:
             raise SessionDeleted(session_id)
         if not epoch or not isinstance(epoch, bytes) or not isinstance(n, bytes):
@@ -121,6 +122,7 @@ class Records:
             id=session_id,
             title=fields.get("title"),
             created_at=int(fields.get("created_at", 0)),
+            updated_at=int(cast(bytes, at)),
             as_of=EventId(int(epoch), int(n)),
             messages=[json.loads(raw) for raw in cast(list[bytes], messages)],
             todos=json.loads(fields.get("todos", "[]")),

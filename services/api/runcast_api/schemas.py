@@ -236,6 +236,7 @@ class SessionDocument(BaseModel):
     todos: list[Todo]
     tasks: list[TaskSummary]
     created_at: Moment
+    updated_at: Moment = Field(description="When its last event was appended.")
     as_of: str = Field(examples=[EVENT_ID])
 
     @classmethod
@@ -247,6 +248,7 @@ class SessionDocument(BaseModel):
             todos=[Todo.model_validate(todo) for todo in snapshot.todos],
             tasks=[TaskSummary.of(record) for record in snapshot.tasks],
             created_at=moment(snapshot.created_at),
+            updated_at=moment(snapshot.updated_at),
             as_of=str(snapshot.as_of),
         )
 

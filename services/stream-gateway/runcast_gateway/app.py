@@ -34,10 +34,10 @@ def create_app(settings: GatewaySettings, connections: Connections) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = f"{socket.gethostname()}-{secrets.token_hex(3)}"
-        redis = connect(settings.events_url, f"gateway {server}")
+        redis = connect(settings.events_url, f"gateway-{server}")
         reader, keyspace = LogReader(redis), Keyspace(settings.key_prefix)
         metrics = Metrics(CollectorRegistry())
-        hub = Hub(reader, settings.events_url, f"gateway-live {server}", sse.event)
+        hub = Hub(reader, settings.events_url, f"gateway-live-{server}", sse.event)
         metrics.watch(hub)
         metrics.gauge("runcast_streams", "Open streams.", lambda: len(connections))
         ticking = asyncio.create_task(connections.run(), name="connections")

@@ -203,12 +203,13 @@ class Connection:
         first, self._first_read = not self._first_read, True
         frames: list[bytes] = []
         shown, hidden = 0, False
-        limit = channel.cursor
+        limit, break_ = channel.cursor, None
         for entry in page.entries:
             if limit is not None and entry.id > limit:
                 break  # the channel has not come so far: its members will get this, and we with them
             if not follows(self.cursor, entry.id, entry.prev):
-                frames.append(self._gap_frame(gap_before(self.cursor, entry)))
+                break_ = gap_before(self.cursor, entry)
+                break
             self.cursor = entry.id
             hidden = not self._target.filter.shows(entry.type, entry.task_id)
             if not hidden:
@@ -217,9 +218,11 @@ class Connection:
             if self._ends(entry.type, entry.task_id):
                 break
         self._metrics.replayed.inc(shown)
-        if page.entries and (frames or hidden):
+        if frames or hidden:
             await self._flush(frames, shown, hidden)
-        elif not self._ended:
+        if break_ is not None:
+            await self._say_gap(break_)
+        elif not frames and not hidden and not self._ended:
             await self._meet(channel, page, first)
 
     async def _meet(self, channel: Channel, page: Page, first: bool) -> None:
@@ -227,8 +230,7 @@ class Connection:
         tail = page.tail
         if tail.id < self.cursor:  # the tail was read after our cursor was set: it is not in the log
             reason: Reason = "gone" if not tail.exists else "unknown_cursor" if first else "rewound"
-            await self._flush([self._gap_frame(Gap(self.cursor, tail.id, reason))], 0, hidden=False)
-            self.cursor = tail.id
+            await self._say_gap(Gap(self.cursor, tail.id, reason))
         elif tail.deleted is not None and tail.id == self.cursor:
             self._ended = True
         elif not page.entries and tail.id > self.cursor:
@@ -241,8 +243,15 @@ class Connection:
         """The log ends behind our cursor, but has no entry there: appended just now, or trimmed away. Look again."""
         again = await self._reader.page(self._target.keys, self.cursor, 1)
         if not again.entries and again.tail == page.tail:
-            await self._flush([self._gap_frame(Gap(self.cursor, page.tail.id, "trimmed"))], 0, hidden=False)
-            self.cursor = page.tail.id
+            await self._say_gap(Gap(self.cursor, page.tail.id, "trimmed"))
+
+    async def _say_gap(self, gap: Gap) -> None:
+        try:
+            gap = await self._reader.settle(self._target.keys, gap)
+        except (RedisError, OSError):
+            return  # the store went away: the next page shows the break again
+        await self._flush([self._gap_frame(gap)], 0, hidden=False)
+        self.cursor = gap.to
 
     async def _pause(self) -> None:
         """Wait for the hub, but not for ever."""
