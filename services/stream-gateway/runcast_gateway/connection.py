@@ -16,32 +16,15 @@ from runcast_events.channel import Channel, Item
 from runcast_events.continuity import Gap, Reason, follows, gap_before
 from runcast_events.hub import Hub
 from runcast_events.ids import EventId
-from runcast_events.keys import SessionKeys
 from runcast_events.reader import FIRST_PAGE, PAGE, LogReader, Page
-from runcast_events.states import TERMINAL_EVENTS
 from runcast_gateway import sse
-from runcast_gateway.cursor import Filter
+from runcast_gateway.batch import Batch, Target
 from runcast_gateway.metrics import Metrics
 
 Write = Callable[[bytes], Awaitable[None]]
 CURSOR_EVERY_S = 5.0
 """How long filters may hide events before the client is told where it stands."""
-STORE_PAUSE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is streamed. `task_id`: only this task, to its end; the stream closes there. `snapshot_url`: where a client
-    finds the state of things after a gap."""
-
-    keys: SessionKeys
-    session_id: str
-    filter: Filter
-    task_id: str | None = None
-
-    @property
-    def snapshot_url(self) -> str:
-        return f"/api/sessions/{self.session_id}"
+MEET_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,115 +155,90 @@ class Connection:
     # --- live ----------------------------------------------------------------------------------------------------
 
     async def _deliver(self, items: list[Item]) -> None:
-        frames: list[bytes] = []
-        shown = 0
-        hidden = False
+        batch = Batch(self._target, self.cursor)
         for item in items:
-            self.cursor = item.id
-            hidden = item.gap is None and not self._target.filter.shows(item.type, item.task_id)
             if item.gap is not None:
-                frames.append(self._gap_frame(item.gap))
-            elif not hidden:
-                frames.append(item.frame)
-                shown += 1
-            if self._ends(item.type, item.task_id):
+                batch.gap(item.gap)
+                self._metrics.gaps.labels(item.gap.reason).inc()
+            elif batch.passes(item.id, item.type, item.task_id):
+                batch.show(item.frame)
+            if batch.ended:
                 break
         if at_ms := items[-1].at_ms:
             self._metrics.delivery_seconds.observe(max(0.0, time() - at_ms / 1000))
-        await self._flush(frames, shown, hidden)
+        await self._flush(batch)
 
     # --- replay --------------------------------------------------------------------------------------------------
 
     async def _replay(self, channel: Channel) -> None:
         """Read one page and send it, up to the channel's cursor, so that the two can meet."""
+        keys = self._target.keys
         try:
-            page = await self._reader.page(self._target.keys, self.cursor, PAGE if self._first_read else FIRST_PAGE)
+            page = await self._reader.page(keys, self.cursor, PAGE if self._first_read else FIRST_PAGE)
+            batch, gap = self._choose(page, channel.cursor)
+            if batch.cursor == self.cursor and gap is None:
+                gap = await self._break_at(page)
+            if gap is not None:
+                gap = await self._reader.settle(keys, gap)
         except (RedisError, OSError):
-            # The store is away. The hub tries on; we look again when it brings news, or at the next heartbeat.
-            self._hub.changed(channel)
-            await self._pause()
+            # The store is away. The hub tries on; we look again when it brings news, or after a moment.
+            await self._meet(channel)
             return
-        first, self._first_read = not self._first_read, True
-        frames: list[bytes] = []
-        shown, hidden = 0, False
-        limit, break_ = channel.cursor, None
+        self._first_read = True
+        if gap is not None:
+            batch.gap(gap)
+            self._metrics.gaps.labels(gap.reason).inc()
+        elif page.tail.deleted == batch.cursor:
+            batch.ended = True
+        moved = batch.cursor != self.cursor or batch.ended
+        self._metrics.replayed.inc(batch.events)
+        await self._flush(batch)
+        if not moved and channel.cursor != self.cursor:
+            await self._meet(channel)
+
+    def _choose(self, page: Page, limit: EventId | None) -> tuple[Batch, Gap | None]:
+        """The page's events that follow, up to `limit`: beyond it the channel's members will get them, and we with
+        them. A gap where the log breaks off."""
+        batch = Batch(self._target, self.cursor)
         for entry in page.entries:
             if limit is not None and entry.id > limit:
-                break  # the channel has not come so far: its members will get this, and we with them
-            if not follows(self.cursor, entry.id, entry.prev):
-                break_ = gap_before(self.cursor, entry)
                 break
-            self.cursor = entry.id
-            hidden = not self._target.filter.shows(entry.type, entry.task_id)
-            if not hidden:
-                frames.append(sse.event(entry))
-                shown += 1
-            if self._ends(entry.type, entry.task_id):
+            if not follows(batch.cursor, entry.id, entry.prev):
+                return batch, gap_before(batch.cursor, entry)
+            if batch.passes(entry.id, entry.type, entry.task_id):
+                batch.show(sse.event(entry))
+            if batch.ended:
                 break
-        self._metrics.replayed.inc(shown)
-        if frames or hidden:
-            await self._flush(frames, shown, hidden)
-        if break_ is not None:
-            await self._say_gap(break_)
-        elif not frames and not hidden and not self._ended:
-            await self._meet(channel, page, first)
+        return batch, None
 
-    async def _meet(self, channel: Channel, page: Page, first: bool) -> None:
-        """Nothing to send, yet cursor and channel differ: the cursor is beyond the log, or the channel is stale."""
+    async def _break_at(self, page: Page) -> Gap | None:
+        """Nothing follows our cursor here: is it because the log no longer has it, or lost what follows?"""
         tail = page.tail
-        if tail.id < self.cursor:  # the tail was read after our cursor was set: it is not in the log
-            reason: Reason = "gone" if not tail.exists else "unknown_cursor" if first else "rewound"
-            await self._say_gap(Gap(self.cursor, tail.id, reason))
-        elif tail.deleted is not None and tail.id == self.cursor:
-            self._ended = True
-        elif not page.entries and tail.id > self.cursor:
-            await self._lost_entries(page)
-        if channel.cursor != self.cursor:
-            self._hub.changed(channel)
-            await self._pause()
+        if tail.id < self.cursor:  # and the tail was read after our cursor was set
+            reason: Reason = "gone" if not tail.exists else "rewound" if self._first_read else "unknown_cursor"
+            return Gap(self.cursor, tail.id, reason)
+        if tail.id > self.cursor and not page.entries:
+            again = await self._reader.page(self._target.keys, self.cursor, 1)  # it may have been appended just now
+            if not again.entries and again.tail == tail:
+                return Gap(self.cursor, tail.id, "trimmed")
+        return None
 
-    async def _lost_entries(self, page: Page) -> None:
-        """The log ends behind our cursor, but has no entry there: appended just now, or trimmed away. Look again."""
-        again = await self._reader.page(self._target.keys, self.cursor, 1)
-        if not again.entries and again.tail == page.tail:
-            await self._say_gap(Gap(self.cursor, page.tail.id, "trimmed"))
-
-    async def _say_gap(self, gap: Gap) -> None:
-        try:
-            gap = await self._reader.settle(self._target.keys, gap)
-        except (RedisError, OSError):
-            return  # the store went away: the next page shows the break again
-        await self._flush([self._gap_frame(gap)], 0, hidden=False)
-        self.cursor = gap.to
-
-    async def _pause(self) -> None:
-        """Wait for the hub, but not for ever."""
-        timer = asyncio.get_running_loop().call_later(STORE_PAUSE_S, self.wake)
+    async def _meet(self, channel: Channel) -> None:
+        """The channel is not where the log ends for us: have it looked after, and wait for it, but not for ever."""
+        self._hub.changed(channel)
+        timer = asyncio.get_running_loop().call_later(MEET_S, self.wake)
         try:
             await self._wait()
         finally:
             timer.cancel()
 
-    # --- both ----------------------------------------------------------------------------------------------------
-
-    def _ends(self, event_type: str, task_id: str) -> bool:
-        """Whether the stream is over with this event."""
-        ended = event_type == "session_deleted" or (
-            task_id == self._target.task_id and event_type in TERMINAL_EVENTS and task_id != ""
-        )
-        self._ended = self._ended or ended
-        return ended
-
-    async def _flush(self, frames: list[bytes], shown: int, hidden: bool) -> None:
-        if self._ended:
-            if hidden:
-                frames.append(sse.control("cursor", {}, self.cursor))
-            frames.append(sse.control("end", {}, self.cursor))
-        if frames:
-            await self._send(b"".join(frames))
-            self._metrics.delivered.inc(shown)
-        self._shown(hidden and not self._ended)
-
-    def _gap_frame(self, gap: Gap) -> bytes:
-        self._metrics.gaps.labels(gap.reason).inc()
-        return sse.gap(gap, self._target.snapshot_url)
+    async def _flush(self, batch: Batch) -> None:
+        if batch.ended:
+            batch.end()
+        self.cursor, self._ended = batch.cursor, batch.ended
+        if batch.frames:
+            await self._send(b"".join(batch.frames))
+            self._metrics.delivered.inc(batch.events)
+            self._shown(batch.hidden)
+        elif batch.hidden:
+            self._shown(hidden=True)

@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from runcast_events.errors import InvalidId
 from runcast_events.ids import DEFAULT_TENANT, EventId, check_session_id, session_of
 from runcast_gateway import sse
-from runcast_gateway.connection import Connection, Greeting, Target
+from runcast_gateway.batch import Target
+from runcast_gateway.connection import Connection, Greeting
 from runcast_gateway.cursor import Filter, parse_cursor, parse_filter
 from runcast_gateway.state import State, state_of
 from runcast_service.problem import Problem, responses
