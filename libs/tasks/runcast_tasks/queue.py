@@ -65,7 +65,7 @@ class Queue:
         await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
-        """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), unchecked. Drops what is none."""
+        """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), unchecked. Drops others."""
         now_ms = int(time.time() * 1000)
         members = await self._redis.zrangebyscore(self._keys.due, "-inf", now_ms, start=0, num=limit)
         strange = [raw for raw in members if b"/" not in raw or not raw.isascii()]

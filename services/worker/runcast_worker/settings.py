@@ -22,6 +22,7 @@ class WorkerSettings(ServiceSettings):
     poll_delay_s: Seconds = 0.5
     """An idle worker looks at the queue this often when nothing wakes it."""
     drain_s: Annotated[float, Field(ge=0)] = 25.0
-    """After SIGTERM running tasks get this long to end by themselves; then another worker takes them over."""
+    """After SIGTERM running tasks get this long to end by themselves; then another worker takes them over.
+    Whoever sends SIGKILL must wait ten seconds longer than this."""
     reap_every_s: Seconds = 3.0
     """How often to look for tasks that nobody looks after."""

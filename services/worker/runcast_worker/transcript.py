@@ -91,8 +91,8 @@ class Transcript:
         events = [opened.close() for opened in reversed(self._open.values())]
         if self._iteration is not None:
             events.append(IterationComplete(iteration=self._iteration))
-        self._open.clear()
-        self._iteration = None
+        for event in events:
+            self.see(event)
         return events
 
     @property

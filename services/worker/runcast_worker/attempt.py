@@ -1,0 +1,250 @@
+"""One attempt, from the claim to its last event.
+
+Four things run side by side and end together: the engine, whose events are written as they come; the lease keeper; the
+hint for the reaper; and the watch for control requests. Losing the hold stops everything at once and writes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import monotonic
+
+from redis.exceptions import RedisError
+
+from runcast_agents import Agent
+from runcast_events.codec import Envelope
+from runcast_events.errors import InvalidEvent
+from runcast_events.events import (
+    ENGINE_EVENTS,
+    Event,
+    MessageAdded,
+    TaskCancelled,
+    TaskCancelling,
+    TaskComplete,
+    TaskFailed,
+    TaskRequeued,
+    TaskStarted,
+    TodosUpdated,
+)
+from runcast_events.log import Appended, Write
+from runcast_events.publisher import Publisher
+from runcast_tasks.claim import Claim
+from runcast_tasks.control import Requests
+from runcast_tasks.submit import message
+from runcast_worker.deps import Deps
+from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.toolbox import Toolbox
+from runcast_worker.tools import Surroundings
+from runcast_worker.transcript import Transcript
+from runcast_worker.workspace import Workspace, open_workspace
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""A control request is seen after this long at the latest, also by an attempt that writes nothing."""
+STOP_S = 8.0
+"""An engine that is stopped gets this long to end: its tools have two seconds between SIGTERM and SIGKILL."""
+TURN = 64
+"""Events of one attempt before the process's other attempts get their turn."""
+
+NAMES = {"task_complete": "complete", "task_failed": "failed", "task_cancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody asked for the end. `reason` may be missing."""
+
+    by: str
+    reason: str | None
+
+    def event(self, kind: type[TaskCancelling] | type[TaskCancelled]) -> Event:
+        return kind(by=self.by) if self.reason is None else kind(by=self.by, reason=self.reason)
+
+
+class Attempt:
+    """One hold on one task. Use once: `run`."""
+
+    def __init__(self, deps: Deps, tenant: str, claim: Claim) -> None:
+        self._deps, self._tenant, self._claim = deps, tenant, claim
+        self._record = claim.record
+        self._envelope = Envelope(claim.record.session_id, claim.record.id, claim.record.attempt)
+        self._publisher = Publisher(deps.log, claim.hold, self._envelope)
+        self._transcript = Transcript()
+        self._written: dict[str, int] = {}
+        self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
+
+    async def run(self) -> str:
+        """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
+        EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
+        async with self._publisher, asyncio.TaskGroup() as group:
+            sides = [
+                group.create_task(self._deps.claims.keep(self._claim), name="lease keeper"),
+                group.create_task(self._postpone(), name="reaper's hint"),
+                group.create_task(self._fail_with_publisher(), name="publisher's watch"),
+            ]
+            try:
+                outcome = await self._live()
+                await self._publisher.acknowledged()
+            finally:
+                self._count()
+                for side in sides:
+                    side.cancel()
+        return outcome
+
+    @property
+    def last(self) -> Appended | None:
+        """What the store said to its last append."""
+        return self._publisher.last
+
+    async def _fail_with_publisher(self) -> None:
+        await self._publisher.failed.wait()
+        await self._publisher.acknowledged()  # raises what it failed of, unless all was written
+
+    async def _postpone(self) -> None:
+        """Keep the reaper's look at this task two leases ahead."""
+        ttl_s = self._deps.settings.lease_ttl_s
+        while True:
+            try:
+                await self._deps.queue.expect(self._tenant, self._record.id, after_s=2 * ttl_s)
+            except (RedisError, OSError) as error:
+                logger.warning("the reaper's hint was not renewed: %s", error, extra=self._about)
+            await asyncio.sleep(ttl_s / 3)
+
+    async def _live(self) -> str:
+        """Start, engine, end: everything that this attempt writes. Returns how it ended."""
+        agent = self._deps.agents.get(self._record.agent)
+        if agent is None:
+            known = ", ".join(sorted(self._deps.agents))
+            return await self._end(self._failure("agent", f"no agent {self._record.agent!r} here; there are: {known}"))
+        try:
+            workspace = await open_workspace(
+                self._deps.settings.workspaces, agent, self._tenant, self._record.session_id
+            )
+        except OSError as error:
+            logger.exception("no workspace", extra=self._about)
+            return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
+        began = monotonic()
+        await self._write(TaskStarted(attempt=self._record.attempt, worker=self._deps.name, workspace=workspace.origin))
+        # Before it is known to be ours nothing may have effects: it could have been cancelled while it was queued.
+        await self._publisher.acknowledged()
+        stop = await self._until_stopped(self._play(agent, workspace))
+        for event in self._transcript.closing():
+            await self._write(event)
+        if stop is None:
+            return await self._complete(int((monotonic() - began) * 1000))
+        return await self._end(stop)
+
+    async def _until_stopped(self, play: Coroutine[None, None, None]) -> Event | None:
+        """Let the engine play. None: it came to its end; else the event that the attempt ends with."""
+        playing = asyncio.create_task(play, name="engine")
+        asked = asyncio.create_task(self._asked_to_cancel(), name="control requests")
+        drained = asyncio.create_task(self._deps.requeue.wait(), name="drain")
+        try:
+            await asyncio.wait({playing, asked, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if playing.done():
+                return self._verdict(playing)
+            if asked.done():
+                cancel = asked.result()
+                await self._write(cancel.event(TaskCancelling))
+                return cancel.event(TaskCancelled)
+            return TaskRequeued(reason="drain")
+        finally:
+            for task in (playing, asked, drained):
+                task.cancel()
+            _, late = await asyncio.wait({playing, asked, drained}, timeout=STOP_S)
+            if late:
+                logger.error("the engine did not stop in %g s", STOP_S, extra=self._about)
+
+    def _verdict(self, playing: asyncio.Task[None]) -> Event | None:
+        if playing.cancelled():
+            return self._failure("engine", "the engine stopped itself")
+        error = playing.exception()
+        if error is None:
+            return None
+        if self._publisher.failed.is_set():
+            raise error  # it is not the engine's: the hold is lost
+        if isinstance(error, EngineError | InvalidEvent):
+            logger.warning("the engine gave up: %s", type(error).__name__, extra=self._about)
+            return self._failure("engine", str(error))
+        logger.error("the engine failed", exc_info=error, extra=self._about)
+        return self._failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:2000])
+
+    async def _play(self, agent: Agent, workspace: Workspace) -> None:
+        """Write the engine's events as they come."""
+        surroundings = Surroundings(workspace.folder, agent.read_only)
+        toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, self._deps.metrics)
+        task = EngineTask(self._record, agent, workspace.folder, toolbox.call)
+        publish, encode = self._publisher.publish, self._envelope.encode
+        see, written = self._transcript.see, self._written
+        turn = TURN
+        async with toolbox, aclosing(self._deps.engines[agent.engine].run(task)) as events:
+            async for event in events:
+                kind = event.event_type
+                if kind not in ENGINE_EVENTS:
+                    raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
+                await publish(encode(event), _todos(event) if kind == "todos_updated" else ())
+                see(event)
+                written[kind] = written.get(kind, 0) + 1
+                turn -= 1
+                if not turn:
+                    turn = TURN
+                    self._count()
+                    await asyncio.sleep(0)
+
+    async def _asked_to_cancel(self) -> Cancel:
+        """Wait for a cancel request: told by the answer to an append, or found by looking."""
+        requests = Requests(self._deps.events, self._claim.hold.keys, self._record.id)
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._publisher.control.wait()
+                self._publisher.control.clear()
+            except TimeoutError:
+                pass
+            try:
+                asked = (await requests.read()).get("cancel")
+            except (RedisError, OSError) as error:
+                logger.warning("control requests cannot be read: %s", error, extra=self._about)
+                continue
+            if asked is not None:
+                reason = asked.get("reason")
+                return Cancel(str(asked.get("by", "")), None if reason is None else str(reason))
+
+    async def _complete(self, duration_ms: int) -> str:
+        answer = self._transcript.final_answer
+        if answer:
+            said = MessageAdded(role="assistant", content=answer)
+            await self._write(said, [message("assistant", answer, self._record.id)])
+        return await self._end(
+            TaskComplete(
+                final_answer=answer,
+                total_iterations=self._transcript.iterations,
+                duration_ms=duration_ms,
+                usage=self._transcript.usage,
+            )
+        )
+
+    def _failure(self, kind: str, error: str) -> TaskFailed:
+        # A message may quote what cannot be written as UTF-8.
+        return TaskFailed(error=error.encode(errors="replace").decode(), kind=kind, retryable=False)
+
+    async def _end(self, event: Event) -> str:
+        await self._write(event)
+        return NAMES.get(event.event_type, "requeued")
+
+    async def _write(self, event: Event, writes: Iterable[Write] = ()) -> None:
+        await self._publisher.publish(self._envelope.encode(event), writes)
+        self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
+
+    def _count(self) -> None:
+        for kind, count in self._written.items():
+            self._deps.metrics.events.labels(kind).inc(count)
+        self._written.clear()
+
+
+def _todos(event: Event) -> tuple[Write, ...]:
+    assert isinstance(event, TodosUpdated)
+    todos = [todo.model_dump_json() for todo in event.todos]
+    return (Write("session", "todos", f"[{','.join(todos)}]"),)

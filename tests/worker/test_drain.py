@@ -1,0 +1,100 @@
+"""SIGTERM: what runs ends by itself in time, or another worker takes it over."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+
+from tests.conftest import wait_until
+from tests.worker.conftest import Client, StartWorker
+
+
+@contextlib.asynccontextmanager
+async def worker_process(**settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """`python -m runcast_worker`, and the lines it logs."""
+    environ = {"PATH": os.environ["PATH"], **{f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "runcast_worker", env=environ, stderr=asyncio.subprocess.PIPE
+    )
+    lines: list[str] = []
+
+    async def read() -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            lines.append(line.decode().rstrip())
+
+    reading = asyncio.create_task(read())
+    try:
+        yield process, lines
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
+
+
+async def test_what_ends_in_time_is_not_requeued(client: Client, start_worker: StartWorker) -> None:
+    """The drain waits for it; nothing new is begun meanwhile."""
+    async with start_worker(drain_s=10):
+        running = await client.submit(agent="script", count=50, rate=100)
+        await client.wrote("output")
+    assert await client.state(running) == "complete"
+    assert await client.redis.zcard("runcast:due") == 0
+
+
+async def test_what_does_not_end_in_time_is_finished_by_another_worker(
+    client: Client, start_worker: StartWorker
+) -> None:
+    """Its parts are closed, it is queued again, and rung for: no crash is counted by anybody."""
+    async with start_worker(drain_s=0) as first:
+        task_id = await client.submit(agent="script", count=100, rate=100)
+        await client.wrote("output")
+    async with start_worker() as second:
+        log = await client.ended(task_id)
+    types = [entry.type for entry in log]
+    requeued = types.index("task_requeued")
+    assert json.loads(log[requeued].payload)["reason"] == "drain"
+    assert types[requeued - 1] == "output_complete"
+    starts = [json.loads(entry.payload)["worker"] for entry in log if entry.type == "task_started"]
+    assert starts == [first.name, second.name]
+
+
+async def test_a_worker_process_serves_its_admin_endpoint_and_drains_on_sigterm(
+    client: Client, redis_url: str, agents_file: Path, tmp_path: Path
+) -> None:
+    """The real command: it logs its port, runs a task, gives back what runs at SIGTERM, and ends with 0."""
+    settings = {
+        "redis_url": redis_url,
+        "agents_file": agents_file,
+        "workspaces": tmp_path / "workspaces",
+        "drain_s": 0.1,
+    }
+    async with worker_process(**settings) as (process, lines):
+        await wait_until(lambda: any("admin_port=" in line for line in lines), message=f"not up: {lines}")
+        port = next(found[1] for line in lines if (found := re.search(r"admin_port=([0-9]+)", line)))
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as admin:
+            assert (await admin.get("/health")).json() == {"status": "ok"}
+            assert (await admin.get("/ready")).status_code == 200
+            await client.ended(await client.submit("list files", delay_ms=0))
+            assert 'runcast_tasks_started_total{agent="demo"} 1.0' in (await admin.get("/metrics")).text
+        task_id = await client.submit(agent="script", session_id="s2", count=10, rate=0.1)
+        await client.wrote("output", "s2")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await client.state(task_id) == "queued"
+        assert not [line for line in lines if "ERROR" in line or "Traceback" in line]
+
+
+async def test_a_wrong_setting_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """No traceback, and not 0."""
+    async with worker_process(agents_file=tmp_path / "missing.toml") as (process, lines):
+        assert await asyncio.wait_for(process.wait(), 10) == 1
+    assert "missing.toml: cannot be read" in lines[-1]
+    assert not [line for line in lines if "Traceback" in line]

@@ -1,0 +1,103 @@
+"""The reaper: nothing that was accepted is forgotten, and what kills workers is given up."""
+
+import json
+import time
+
+from redis.asyncio import Redis
+
+from runcast_events.log import EventLog
+from tests.attempts import TENANT, claim, submit
+from tests.conftest import wait_until
+from tests.worker.conftest import Client, StartWorker
+
+DUE = "runcast:due"
+
+
+async def hint(redis: Redis, task_id: str, in_s: float = 0) -> None:
+    await redis.zadd(DUE, {f"{TENANT}/{task_id}": int((time.time() + in_s) * 1000)})
+
+
+async def test_a_task_that_nobody_rang_for_runs(client: Client, start_worker: StartWorker, redis: Redis) -> None:
+    """An api died between the append and the ring."""
+    task_id = await submit(EventLog(redis))
+    await hint(redis, task_id)
+    async with start_worker():
+        await client.ended(task_id)
+
+
+async def test_a_hint_without_a_task_is_dropped(start_worker: StartWorker, redis: Redis) -> None:
+    """An api died before the append; or the task has long ended, or the member is no hint at all."""
+    await hint(redis, "s9.abcdefghij")
+    await redis.zadd(DUE, {"nonsense": 1, "Bad Tenant/x": 1})
+    async with start_worker():
+
+        async def empty() -> bool:
+            return await redis.zcard(DUE) == 0
+
+        await wait_until(empty)
+
+
+async def test_the_task_of_a_vanished_worker_is_run_by_another(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Its lease lapses, it is fenced off, and the second attempt ends the task."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    dead = await claim(redis, lease_ttl_s=0.3)
+    await dead.append(log, dead.started(), dead.output("half"))
+    await hint(redis, task_id, in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(task_id)
+    requeued = [json.loads(e.payload)["reason"] for e in history if e.type == "task_requeued"]
+    starts = [json.loads(e.payload)["attempt"] for e in history if e.type == "task_started"]
+    assert (requeued, starts) == (["crash"], [1, 2])
+
+
+async def test_a_task_that_keeps_killing_workers_is_given_up(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """After three attempts; the session's next task then runs."""
+    log = EventLog(redis)
+    poison = await submit(log)
+    following = await submit(log)
+    keys = (await claim(redis, lease_ttl_s=0.3)).hold.keys
+    await redis.delete(keys.lease)
+    await redis.hset(keys.task(poison), "attempt", "2")  # type: ignore[misc]
+    third = await claim(redis, lease_ttl_s=0.3)
+    await third.append(log, third.started())
+    await hint(redis, poison, in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(poison, following)
+    failed = next(json.loads(e.payload) for e in history if e.type == "task_failed")
+    assert (failed["kind"], failed["retryable"]) == ("poison", False)
+    assert await client.state(following) == "complete"
+
+
+async def test_a_task_that_is_being_run_is_left_alone(client: Client, start_worker: StartWorker) -> None:
+    """Two reapers look all the time, its hint is always stale, and it still has one attempt."""
+    async with start_worker(lease_ttl_s=0.6), start_worker(lease_ttl_s=0.6):
+        task_id = await client.submit(agent="script", count=60, rate=50)
+        while await client.state(task_id) != "complete":
+            await hint(client.redis, task_id, in_s=-60)
+        log = await client.ended(task_id)
+    assert len([entry for entry in log if entry.type == "task_started"]) == 1
+
+
+async def test_while_all_workers_are_busy_one_ring_waits(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """However often the reaper looks at the waiting task."""
+    async with start_worker(max_jobs=1) as deps:
+        busy = await client.submit(agent="script", count=100, rate=100)
+        await client.wrote("output")
+        waiting = await submit(EventLog(redis), "s2")
+
+        def looks() -> float:
+            return deps.metrics.registry.get_sample_value("runcast_tasks_reaped_total", {"action": "rung"}) or 0
+
+        for number in range(1, 4):
+            await hint(redis, waiting)
+            await wait_until(lambda wanted=number: looks() >= wanted)  # type: ignore[misc]
+        assert await redis.zcard("runcast:rings") == 1
+        await client.ended(busy)
+        await client.ended(waiting)
