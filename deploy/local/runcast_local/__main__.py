@@ -5,7 +5,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -22,7 +21,7 @@ from runcast_local.settings import EdgeSettings, StackSettings
 from runcast_local.stack import LOOPBACK, Ports, Stack, plan
 from runcast_local.supervisor import Supervisor
 from runcast_service.logging import configure_logging
-from runcast_service.server import serve
+from runcast_service.server import raise_file_limit, serve
 
 FOLDER = Path(".runcast")
 INTERRUPTED = 130
@@ -69,19 +68,11 @@ def _edge() -> int:
     settings = EdgeSettings()
     configure_logging(settings.log_level)
     app = edge.create_app(settings)
-    _allow_files(2 * edge.CONNECTIONS + 100)
+    raise_file_limit(2 * edge.CONNECTIONS + 100)  # every stream takes two: one to the client, one upstream
     # uvicorn calls a response error that the edge left incomplete because its upstream was; the edge says it better.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in record.msg)
     serve(app, host=settings.host, port=settings.port, on_exit=app.close, grace_s=2)
     return 0
-
-
-def _allow_files(count: int) -> None:
-    """Terminals often start with 1024, and every stream takes two: one to the client, one upstream."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _interruptible(work: Coroutine[Any, Any, None], code: int) -> int:

@@ -4,12 +4,17 @@ uvicorn runs the lifespan's shutdown only after the last connection closed, so a
 """
 
 import asyncio
+import logging
+import resource
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any, Literal
 
 import uvicorn
+
+logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -18,6 +23,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self._on_exit = on_exit
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        for server in getattr(self, "servers", []):
+            host, port = server.sockets[0].getsockname()[:2]
+            logger.info("listening on http://%s:%d", host, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit and self._on_exit is not None:
@@ -38,8 +49,18 @@ def serve(app: Any, *, host: str, port: int, on_exit: Callable[[], None] | None 
         timeout_graceful_shutdown=grace_s,
         lifespan="on",
         ws="none",
+        # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
+        proxy_headers=False,
     )
     Server(config, on_exit).run()
+
+
+def raise_file_limit(files: int) -> None:
+    """Let this process open as many files as its hard limit allows, up to `files`: every stream is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class SideServer:
@@ -55,6 +76,7 @@ class SideServer:
             lifespan=lifespan,
             ws="none",
             timeout_graceful_shutdown=2,
+            proxy_headers=False,
         )
         self._server = _NoSignals(config)
         self._task: asyncio.Task[None] | None = None

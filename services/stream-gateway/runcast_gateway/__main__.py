@@ -6,12 +6,15 @@ from runcast_gateway.app import create_app
 from runcast_gateway.connections import Connections
 from runcast_gateway.settings import GatewaySettings
 from runcast_service.logging import configure_logging
-from runcast_service.server import serve
+from runcast_service.server import raise_file_limit, serve
+
+OPEN_FILES = 100_000
 
 
 def main() -> None:
     settings = GatewaySettings()
     configure_logging(settings.log_level)
+    raise_file_limit(OPEN_FILES)
     connections = Connections(send_timeout_s=settings.send_timeout_s, drain_s=settings.drain_s)
 
     def drain() -> None:
