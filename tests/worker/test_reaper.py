@@ -56,13 +56,13 @@ async def test_the_task_of_a_vanished_worker_is_run_by_another(
 async def test_a_task_that_keeps_killing_workers_is_given_up(
     client: Client, start_worker: StartWorker, redis: Redis
 ) -> None:
-    """After three attempts; the session's next task then runs."""
+    """After three crashes, deploys not counted; the session's next task then runs."""
     log = EventLog(redis)
     poison = await submit(log)
     following = await submit(log)
     keys = (await claim(redis, lease_ttl_s=0.3)).hold.keys
     await redis.delete(keys.lease)
-    await redis.hset(keys.task(poison), "attempt", "2")  # type: ignore[misc]
+    await redis.hset(keys.task(poison), "crashes", "2")  # type: ignore[misc]
     third = await claim(redis, lease_ttl_s=0.3)
     await third.append(log, third.started())
     await hint(redis, poison, in_s=0.6)

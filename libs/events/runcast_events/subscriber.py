@@ -18,6 +18,7 @@ from runcast_events.redis import subscriber_connection
 
 logger = logging.getLogger(__name__)
 
+CONNECT_S = 5.0
 PING_S = 5.0
 SILENCE_S = 12.0
 """Without a byte for this long, although it was PINGed twice, the connection is taken for dead."""
@@ -66,12 +67,13 @@ class Subscriber:
             connection = subscriber_connection(self._url, self._name)
             started_at = monotonic()
             try:
-                await connection.connect()  # type: ignore[no-untyped-call]
+                async with asyncio.timeout(CONNECT_S):  # its socket has no timeout of its own
+                    await connection.connect()  # type: ignore[no-untyped-call]
                 self.connected = True
                 self.reconnects += 1
                 await self._serve(connection)
-            except* (RedisError, OSError) as lost:  # a group: reading, writing and PINGing fail side by side
-                logger.warning("subscriber: %s", lost.exceptions[0] or type(lost.exceptions[0]).__name__)
+            except (RedisError, OSError) as error:
+                logger.warning("subscriber: %s", error or type(error).__name__)
             finally:
                 self.connected = False
                 await connection.disconnect(nowait=True)

@@ -19,6 +19,7 @@ SNAPSHOT_LIMIT = 200
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
     """What the store knows of a task. Times are server ms. `outcome`: the terminal event's payload, decoded.
+    `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
     `after_id`: the id before the task's first event; `terminal_id`: its last."""
 
     id: str
@@ -30,6 +31,7 @@ class TaskRecord:
     params: dict[str, object]
     metadata: dict[str, object]
     attempt: int
+    crashes: int
     fence: str
     created_at: int
     started_at: int | None
@@ -56,6 +58,7 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         params=json.loads(fields.get("params", "{}")),
         metadata=json.loads(fields.get("metadata", "{}")),
         attempt=int(fields.get("attempt", 0)),
+        crashes=int(fields.get("crashes", 0)),
         fence=fields.get("fence", ""),
         created_at=int(fields.get("created_at", 0)),
         started_at=number("started_at"),

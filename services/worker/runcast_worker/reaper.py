@@ -15,6 +15,7 @@ from runcast_events.codec import Envelope
 from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove, InvalidId
 from runcast_events.events import Event, TaskFailed, TaskRequeued
 from runcast_events.ids import check_task_id, check_tenant
+from runcast_events.log import Write
 from runcast_events.states import TERMINAL
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
@@ -22,7 +23,7 @@ from runcast_worker.deps import Deps
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3
+MAX_CRASHES = 3
 AT_ONCE = 100
 
 
@@ -72,8 +73,9 @@ class Reaper:
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
-        poison = record.attempt >= MAX_ATTEMPTS
-        error = f"{record.attempt} workers vanished while they ran this task"
+        crashes = record.crashes + 1
+        poison = crashes >= MAX_CRASHES
+        error = f"{crashes} workers vanished while they ran this task"
         event: Event = (
             TaskFailed(error=error, kind="poison", retryable=False) if poison else TaskRequeued(reason="crash")
         )
@@ -83,6 +85,7 @@ class Reaper:
                 self._deps.keyspace.session(tenant, record.session_id),
                 f"reap-{record.id}-{record.fence}",
                 [Envelope(record.session_id, record.id, record.attempt).encode(event)],
+                [Write("record", "crashes", str(crashes))],
                 task_id=record.id,
                 legal=("running",),
             )
