@@ -6,7 +6,6 @@ the next. The ring keeps what was acknowledged lately, since a store that is res
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -19,6 +18,7 @@ from runcast_events.events import LogLost
 from runcast_events.ids import EventId
 from runcast_events.log import Appended, EventLog, Hold, Write
 from runcast_events.redis import passes
+from runcast_events.ring import Item, Ring
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +36,6 @@ class PublisherLimits:
     ring_s: float = 10.0
 
 
-@dataclass(slots=True)
-class _Item:
-    sequence: int
-    event: Encoded
-    writes: tuple[Write, ...]
-    acknowledged_at: float = 0.0
-
-
 class Publisher:
     """Use as an async context manager. After an error that ends the attempt (Fenced, Gone, AlreadyTerminal,
     IllegalMove) every call raises it; `failed` is set then.
@@ -54,10 +46,7 @@ class Publisher:
     def __init__(self, log: EventLog, hold: Hold, envelope: Envelope, limits: PublisherLimits | None = None) -> None:
         self._log, self.hold, self._envelope = log, hold, envelope
         self._limits = limits or PublisherLimits()
-        self._items: deque[_Item] = deque()  # acknowledged ones (the ring), then those that wait
-        self._acknowledged = 0  # sequence
-        self._sequence = 0
-        self._waiting_bytes = self._ring_bytes = 0
+        self._ring = Ring(self._limits.ring_bytes, self._limits.ring_s)
         self._checkpoint: bytes | None = None
         self._journal: dict[str, bytes] = {}
         self._wake = asyncio.Event()
@@ -83,24 +72,23 @@ class Publisher:
 
     async def publish(self, event: Encoded, writes: Iterable[Write] = ()) -> int:
         """Hand an event over, in order; returns its sequence. Waits while too much is unacknowledged."""
-        while self._waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None:
+        if self._held_up():
             async with self._progress:
-                if self._waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None:
-                    await self._progress.wait()
+                await self._progress.wait_for(lambda: not self._held_up())
         self._check()
-        self._sequence += 1
-        item = _Item(self._sequence, event, tuple(writes))
-        self._items.append(item)
-        self._waiting_bytes += len(event.payload)
+        item = self._ring.push(event, tuple(writes))
         self._wake.set()
         return item.sequence
 
+    def _held_up(self) -> bool:
+        return self._ring.waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None
+
     async def acknowledged(self, sequence: int | None = None) -> EventId | None:
         """Wait until everything (or everything up to `sequence`) is in the log; returns the last id known then."""
-        wanted = self._sequence if sequence is None else sequence
+        wanted = self._ring.last if sequence is None else sequence
         async with self._progress:
-            await self._progress.wait_for(lambda: self._acknowledged >= wanted or self._error is not None)
-        if self._acknowledged < wanted:
+            await self._progress.wait_for(lambda: self._ring.acknowledged >= wanted or self._error is not None)
+        if self._ring.acknowledged < wanted:
             self._check()
         return self.last.last if self.last else None
 
@@ -133,10 +121,11 @@ class Publisher:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._sequence > self._acknowledged:
+                while self._ring.waiting:
                     await self._linger(sent_at)
                     sent_at = monotonic()
-                    await self._append(self._next_batch())
+                    # Immutable once sent: a retry must be the same batch.
+                    await self._append(self._ring.batch(self._limits.batch_events, self._limits.batch_bytes))
         except EventsError as error:
             await self._fail(error)
         except (RedisError, OSError) as error:
@@ -146,23 +135,10 @@ class Publisher:
 
     async def _linger(self, sent_at: float) -> None:
         rest = sent_at + self._limits.linger_s - monotonic()
-        if rest > 0 and self._sequence - self._acknowledged < self._limits.batch_events:
+        if rest > 0 and self._ring.waiting < self._limits.batch_events:
             await asyncio.sleep(rest)
 
-    def _next_batch(self) -> list[_Item]:
-        """The oldest waiting items. Immutable once sent: a retry must be the same batch."""
-        batch: list[_Item] = []
-        size = 0
-        waiting = self._sequence - self._acknowledged
-        for index in range(len(self._items) - waiting, len(self._items)):
-            item = self._items[index]
-            size += len(item.event.payload)
-            if batch and (len(batch) >= self._limits.batch_events or size > self._limits.batch_bytes):
-                break
-            batch.append(item)
-        return batch
-
-    async def _append(self, batch: list[_Item]) -> None:
+    async def _append(self, batch: list[Item]) -> None:
         """Until the batch is in the log, whatever the store goes through meanwhile."""
         delay_s = 0.05
         while True:
@@ -179,7 +155,7 @@ class Publisher:
                     await self._acknowledge(batch, answer)
                 return
 
-    async def _send(self, batch: list[_Item]) -> Appended | None:
+    async def _send(self, batch: list[Item]) -> Appended | None:
         """One try. None: the store had lost its tail, was made whole, and the batch is to be chosen anew."""
         try:
             return await self._log.append(
@@ -196,22 +172,12 @@ class Publisher:
             await self._recover(0, fence_known=False, record=True)
         return None
 
-    async def _acknowledge(self, batch: list[_Item], answer: Appended) -> None:
+    async def _acknowledge(self, batch: list[Item], answer: Appended) -> None:
         self.last = answer
-        now = monotonic()
+        self._ring.acknowledge(batch, monotonic())
         for item in batch:
-            item.acknowledged_at = now
-            size = len(item.event.payload)
-            self._waiting_bytes -= size
-            self._ring_bytes += size
             for write in item.writes:
                 self._remember(write)
-        self._acknowledged = batch[-1].sequence
-        limits = self._limits
-        while self._items and self._items[0].acknowledged_at > 0:
-            if self._ring_bytes <= limits.ring_bytes and now - self._items[0].acknowledged_at <= limits.ring_s:
-                break
-            self._ring_bytes -= len(self._items.popleft().event.payload)
         if answer.control:
             self.control.set()
         async with self._progress:
@@ -227,27 +193,12 @@ class Publisher:
     async def _recover(self, known: int, fence_known: bool, *, record: bool) -> None:
         """The store knows this attempt only up to `known`: put the hold back and send the ring again from there.
         What the ring no longer has is said by a `log_lost` in the place of the last lost event."""
-        oldest = self._items[0].sequence
-        lost = oldest > known + 1
-        logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "known": known, "ring": oldest})
-        if lost:
-            event = self._envelope.encode(LogLost.model_validate({"from": known + 1, "to": oldest - 1}))
-            self._items.appendleft(_Item(oldest - 1, event, ()))
-            self._waiting_bytes += len(event.payload)
-        resume = self._items[0].sequence if lost else known + 1
-        state = "" if fence_known else ("queued" if resume == 1 else "running")
+        lost = self._ring.lost(known)
+        logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "known": known, "lost": lost})
+        said = None if lost is None else LogLost.model_validate({"from": lost[0], "to": lost[1]})
+        known = self._ring.rewind(known, None if said is None else self._envelope.encode(said))
+        state = "" if fence_known else ("queued" if known == 0 else "running")
         await self._log.reinstall(
-            self.hold,
-            resume - 1,
-            state=state,
-            record=record,
-            checkpoint=self._checkpoint,
-            journal=self._journal,
+            self.hold, known, state=state, record=record, checkpoint=self._checkpoint, journal=self._journal
         )
-        self._acknowledged = resume - 1
-        for item in self._items:
-            if item.sequence >= resume and item.acknowledged_at:
-                item.acknowledged_at = 0.0
-                self._waiting_bytes += len(item.event.payload)
-                self._ring_bytes -= len(item.event.payload)
         self._wake.set()
