@@ -33,7 +33,7 @@ def test_a_session_is_a_conversation(runcast: Runcast) -> None:
 
 
 def test_tasks_of_one_session_run_one_after_the_other(runcast: Runcast) -> None:
-    """A session has one holder: the second task starts when the first has ended, then the third, in the order of asking."""
+    """A session has one holder: a task starts when the one asked for before it has ended, and not before."""
     script = {"agent": "script", "session_id": "turns"}
     receipts = [runcast.submit("talk", params={"count": 20, "rate": 60}, **script)]
     receipts += [runcast.submit("talk", params={"count": 1}, **script) for _ in range(2)]
