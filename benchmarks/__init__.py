@@ -1,0 +1,1 @@
+"""Benchmarks: real processes of the product, measured from outside. How to run and read them: README.md."""
