@@ -9,6 +9,7 @@ from runcast_api.settings import ApiSettings
 from runcast_events.codec import Envelope
 from runcast_events.events import TaskCancelled
 from runcast_tasks.control import Requests
+from runcast_tasks.submit import message
 from tests.api.running import Api, problem, running
 from tests.attempts import claim, entries, session_keys
 from tests.conftest import wait_until
@@ -21,8 +22,33 @@ async def test_a_session_shows_its_conversation_and_where_to_go_on(api: Api, red
     assert [(m["role"], m["content"], m["task_id"]) for m in shown["messages"]] == [("user", "what is here?", task_id)]
     assert [(task["id"], task["state"]) for task in shown["tasks"]] == [(task_id, "queued")]
     assert (shown["id"], shown["title"], shown["todos"]) == ("s1", None, [])
+    assert shown["messages_truncated"] is False
     assert shown["created_at"].endswith("Z")
     assert shown["as_of"] == str((await entries(redis))[-1].id)
+
+
+async def test_a_session_of_long_messages_shows_the_newest_that_fit(api: Api) -> None:
+    """A page of a known size whatever was said; what is left out is said. A prompt shows its head, whole characters."""
+    prompt = "\u20ac" * 100_000
+    tasks = [await api.submit(prompt, session_id="s1") for _ in range(6)]
+    answer = await api.client.get("/api/sessions/s1")
+    assert len(answer.content) < 1.1 * 1024 * 1024
+    shown = answer.json()
+    assert [(line["task_id"], line["content"]) for line in shown["messages"]] == [
+        (task_id, prompt) for task_id in tasks[-3:]
+    ]
+    assert shown["messages_truncated"] is True
+    assert [(task["id"], task["prompt"]) for task in shown["tasks"]] == [(task_id, prompt[:200]) for task_id in tasks]
+
+
+async def test_the_newest_message_is_shown_whatever_its_size(api: Api, redis: Redis) -> None:
+    """Else nobody could read a long answer: its events are cut."""
+    task_id, answer = await api.submit(session_id="s1"), "x" * 2_000_000
+    attempt = await claim(redis)
+    await api.state["log"].append(attempt.hold, 1, [attempt.started()], [message("assistant", answer, task_id)])
+    shown = (await api.client.get("/api/sessions/s1")).json()
+    assert [line["content"] for line in shown["messages"]] == [answer]
+    assert shown["messages_truncated"] is True
 
 
 async def test_an_unknown_session_is_404_and_a_wrong_id_422(api: Api) -> None:

@@ -1,7 +1,7 @@
 """A task's record and a session's snapshot, read from the events store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
@@ -14,6 +14,12 @@ from runcast_tasks.errors import NotFound, SessionDeleted
 
 SNAPSHOT_LIMIT = 200
 """Messages and tasks a snapshot shows at most, the newest."""
+SNAPSHOT_MESSAGE_BYTES = 1024 * 1024
+"""Of these messages as many as fit in here, as JSON; the newest is shown whatever its size."""
+PROMPT_HEAD_CHARS = 200
+"""Of a prompt, kept beside the whole of it: what lists show must not cost reading every long prompt."""
+
+_SUMMARY = ["id", "state", "prompt_head", "agent", "model", "attempt", "created_at", "started_at", "ended_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,44 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """What a list shows of a task. Times are server ms."""
+
+    id: str
+    session_id: str
+    state: str
+    prompt_head: str
+    agent: str
+    model: str | None
+    attempt: int
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+
+
+def _summary(values: Sequence[bytes | None]) -> TaskSummary | None:
+    """From the record's _SUMMARY; None where there is no record."""
+    fields = {name: value.decode() for name, value in zip(_SUMMARY, values, strict=True) if value is not None}
+    if "state" not in fields:
+        return None
+    return TaskSummary(
+        id=fields["id"],
+        session_id=session_of(fields["id"]),
+        state=fields["state"],
+        prompt_head=fields.get("prompt_head", ""),
+        agent=fields.get("agent", ""),
+        model=fields.get("model") or None,
+        attempt=int(fields.get("attempt", 0)),
+        created_at=int(fields.get("created_at", 0)),
+        started_at=int(fields["started_at"]) if "started_at" in fields else None,
+        ended_at=int(fields["ended_at"]) if "ended_at" in fields else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSnapshot:
-    """One atomic read of a session: everything that happened up to and with the event `as_of`."""
+    """One atomic read of a session: everything that happened up to and with the event `as_of`. `messages`, oldest
+    first: the newest; `messages_left_out`: how many are older than these."""
 
     id: str
     title: str | None
@@ -79,8 +121,14 @@ class SessionSnapshot:
     updated_at: int
     as_of: EventId
     messages: list[dict[str, object]]
+    messages_left_out: int
     todos: list[dict[str, object]]
-    tasks: list[TaskRecord]
+    tasks: list[TaskSummary]
+
+
+_Fields = list[bytes | None]
+_Reply = tuple[_Fields, _Fields, list[bytes], int, list[_Fields]]
+"""Of snapshot.lua."""
 
 
 class Records:
@@ -98,13 +146,12 @@ class Records:
             raise NotFound("task", task_id)
         return parse_record(fields)
 
-    async def tasks(self, task_ids: list[str]) -> list[TaskRecord | None]:
+    async def summaries(self, task_ids: list[str]) -> list[TaskSummary | None]:
         """In the order asked for; None where the store has no such task. One round trip."""
         pipe = self._redis.pipeline(transaction=False)
         for task_id in task_ids:
-            pipe.hgetall(self._keyspace.session(self._tenant, session_of(task_id)).task(task_id))
-        replies = [decode_hash(reply) for reply in await pipe.execute()]
-        return [parse_record(fields) if "state" in fields else None for fields in replies]
+            pipe.hmget(self._keyspace.session(self._tenant, session_of(task_id)).task(task_id), _SUMMARY)
+        return [_summary(values) for values in await pipe.execute()]
 
     async def live(self, session_id: str) -> list[str]:
         """Ids of the session's live tasks, the holder first."""
@@ -114,22 +161,26 @@ class Records:
     async def session(self, session_id: str) -> SessionSnapshot:
         """Raises NotFound, SessionDeleted."""
         keys = self._keyspace.session(self._tenant, session_id)
-        reply = await self._snapshot(keys=[keys.meta, keys.session, keys.messages, keys.tasks], args=[SNAPSHOT_LIMIT])
-        epoch, n, deleted, at, session, messages, tasks = cast(list[object], reply)
-        if deleted:
+        reply = await self._snapshot(
+            keys=[keys.meta, keys.session, keys.messages, keys.tasks],
+            args=[SNAPSHOT_LIMIT, SNAPSHOT_MESSAGE_BYTES, *_SUMMARY],
+        )
+        (epoch, n, deleted, at), (title, created_at, todos), messages, left_out, tasks = cast(_Reply, reply)
+        if deleted is not None:
             raise SessionDeleted(session_id)
-        if not epoch or not isinstance(epoch, bytes) or not isinstance(n, bytes):
+        if epoch is None or n is None:
             raise NotFound("session", session_id)
-        fields = _pairs(cast(list[bytes], session))
+        summaries = [_summary(values) for values in tasks]
         return SessionSnapshot(
             id=session_id,
-            title=fields.get("title"),
-            created_at=int(fields.get("created_at", 0)),
-            updated_at=int(cast(bytes, at)),
+            title=None if title is None else title.decode(),
+            created_at=int(created_at or 0),
+            updated_at=int(at or 0),
             as_of=EventId(int(epoch), int(n)),
-            messages=[json.loads(raw) for raw in cast(list[bytes], messages)],
-            todos=json.loads(fields.get("todos", "[]")),
-            tasks=[parse_record(_pairs(pairs)) for pairs in cast(list[list[bytes]], tasks) if pairs],
+            messages=[json.loads(raw) for raw in reversed(messages)],
+            messages_left_out=left_out,
+            todos=json.loads(todos or b"[]"),
+            tasks=[summary for summary in summaries if summary is not None],
         )
 
     async def exists(self, session_ids: list[str]) -> list[bool]:
@@ -142,7 +193,3 @@ class Records:
 
 def decode_hash(raw: Mapping[bytes, bytes]) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in raw.items()}
-
-
-def _pairs(raw: list[bytes]) -> dict[str, str]:
-    return {k.decode(): v.decode() for k, v in zip(raw[::2], raw[1::2], strict=True)}

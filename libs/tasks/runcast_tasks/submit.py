@@ -21,6 +21,7 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
 from runcast_tasks.errors import SessionDeleted
 from runcast_tasks.queue import Queue
+from runcast_tasks.record import PROMPT_HEAD_CHARS
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ def message(role: str, content: str, task_id: str) -> Write:
 def _writes(task: NewTask, task_id: str) -> list[Write]:
     record = {
         "prompt": task.prompt,
+        "prompt_head": task.prompt[:PROMPT_HEAD_CHARS],
         "agent": task.agent,
         "model": task.model or "",
         "params": json.dumps(task.params, ensure_ascii=False),

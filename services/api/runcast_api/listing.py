@@ -12,7 +12,7 @@ from runcast_tasks.queue import Queue
 T = TypeVar("T")
 
 SLICE = 20
-"""Members read at once: prompts are long, so this bounds the memory of a page."""
+"""Members read at once."""
 MAX_SLICES = 60
 """Where more members than this have expired, a page ends early; its cursor goes on."""
 

@@ -9,12 +9,12 @@ from pydantic_core import to_json
 from runcast_events.events import Todo
 from runcast_tasks.control import Cancelled
 from runcast_tasks.record import SessionSnapshot, TaskRecord
+from runcast_tasks.record import TaskSummary as Summary
 from runcast_tasks.submit import Receipt
 
 MAX_PROMPT_CHARS = 200_000
 MAX_DOCUMENT_BYTES = 16 * 1024
 """Of `params` and of `metadata`, as JSON: an event of 64 KiB carries the params beside the prompt."""
-SHOWN_PROMPT_CHARS = 200
 
 SESSION_ID = "s1"
 TASK_ID = "s1.abcdefghij"
@@ -123,9 +123,7 @@ class CancelReceipt(BaseModel):
         return cls.model_validate({"task_id": task_id, "state": cancelled.state, "status": status})
 
 
-class TaskSummary(BaseModel):
-    """A task in a list. `prompt`: its first 200 characters."""
-
+class _Task(BaseModel):
     id: str = Field(examples=[TASK_ID])
     session_id: str = Field(examples=[SESSION_ID])
     state: TaskState
@@ -138,9 +136,13 @@ class TaskSummary(BaseModel):
     ended_at: Moment | None
     links: Links
 
+
+class TaskSummary(_Task):
+    """A task in a list. `prompt`: its first 200 characters."""
+
     @classmethod
-    def of(cls, record: TaskRecord) -> "TaskSummary":
-        return cls.model_validate(_fields(record) | {"prompt": record.prompt[:SHOWN_PROMPT_CHARS]})
+    def of(cls, summary: Summary) -> "TaskSummary":
+        return cls.model_validate(_fields(summary) | {"prompt": summary.prompt_head})
 
 
 class TaskFailure(BaseModel):
@@ -149,8 +151,9 @@ class TaskFailure(BaseModel):
     retryable: bool
 
 
-class TaskDocument(TaskSummary):
-    """A task. `prompt` is whole; a `final_answer` above 64 KiB is cut here, and whole in the session's messages."""
+class TaskDocument(_Task):
+    """A task. `prompt` is whole; a `final_answer` above 64 KiB is cut here, and whole in the session's messages while
+    it is among those shown."""
 
     params: dict[str, JsonValue]
     metadata: dict[str, JsonValue]
@@ -184,7 +187,7 @@ class TaskDocument(TaskSummary):
         )
 
 
-def _fields(record: TaskRecord) -> dict[str, object]:
+def _fields(record: TaskRecord | Summary) -> dict[str, object]:
     return {
         "id": record.id,
         "session_id": record.session_id,
@@ -228,11 +231,12 @@ class SessionMessage(BaseModel):
 
 class SessionDocument(BaseModel):
     """One atomic look at a session. `as_of`: everything up to and with this event is in it; a stream from this cursor
-    goes on from here. `messages` and `tasks`: the newest 200, oldest first."""
+    goes on from here. `messages` and `tasks`: the newest 200, oldest first; of the messages only what fits in 1 MiB."""
 
     id: str = Field(examples=[SESSION_ID])
     title: str | None
-    messages: list[SessionMessage]
+    messages: list[SessionMessage] = Field(description="Each whole; the newest one whatever its size.")
+    messages_truncated: bool = Field(description="True when there are older messages than these.")
     todos: list[Todo]
     tasks: list[TaskSummary]
     created_at: Moment
@@ -245,8 +249,9 @@ class SessionDocument(BaseModel):
             id=snapshot.id,
             title=snapshot.title,
             messages=[SessionMessage.model_validate(message) for message in snapshot.messages],
+            messages_truncated=snapshot.messages_left_out > 0,
             todos=[Todo.model_validate(todo) for todo in snapshot.todos],
-            tasks=[TaskSummary.of(record) for record in snapshot.tasks],
+            tasks=[TaskSummary.of(summary) for summary in snapshot.tasks],
             created_at=moment(snapshot.created_at),
             updated_at=moment(snapshot.updated_at),
             as_of=str(snapshot.as_of),

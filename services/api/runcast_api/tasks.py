@@ -50,8 +50,8 @@ async def tasks_list(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> TaskList:
     async def read(members: list[listing.Member]) -> list[Summary | None]:
-        records = await state["records"].tasks([task_id for task_id, _ in members])
-        return [None if record is None else Summary.of(record) for record in records]
+        summaries = await state["records"].summaries([task_id for task_id, _ in members])
+        return [None if summary is None else Summary.of(summary) for summary in summaries]
 
     queue = state["queue"]
     tasks, next_cursor = await listing.newest(queue, queue.keys.tasks(state["tenant"]), limit, cursor, read)
