@@ -100,3 +100,63 @@ async def test_a_task_in_the_log_is_accepted_though_the_queue_store_dies(own_sto
             task = await api.client.get(answer.json()["links"]["self"])
             assert task.json()["state"] == "queued"
             assert await api.state["queue_store"].zcard("runcast:due") == 1
+
+
+async def test_a_cancel_is_done_though_the_queue_store_is_away(own_store: Store, tmp_path: Path) -> None:
+    """What is in the log is done: a 503 would have the client ask again for what has ended."""
+    with Store(find_program(), tmp_path / "queue") as queue:
+        async with running(ApiSettings(redis_url=queue.url, events_redis_url=own_store.url)) as api:
+            first, second = await api.submit(session_id="s1"), await api.submit(session_id="s1")
+            queue.kill()
+            answer = await api.client.post(f"/api/tasks/{first}/cancel")
+            assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
+            states = [(await api.client.get(f"/api/tasks/{task_id}")).json()["state"] for task_id in (first, second)]
+            assert states == ["cancelled", "queued"]
+
+
+async def test_a_delete_is_done_though_the_queue_store_is_away(own_store: Store, tmp_path: Path) -> None:
+    """Also one that cancels first; the session leaves the index when somebody lists it."""
+    with Store(find_program(), tmp_path / "queue") as queue:
+        async with running(ApiSettings(redis_url=queue.url, events_redis_url=own_store.url)) as api:
+            for _ in range(2):
+                await api.submit(session_id="s1")
+            queue.kill()
+            assert (await api.client.delete("/api/sessions/s1?force=true")).status_code == 204
+            problem(await api.client.get("/api/sessions/s1"), 410, "session_deleted")
+            queue.start()
+            assert (await api.client.get("/api/sessions")).json()["sessions"] == []
+
+
+async def test_the_next_task_is_rung_for_though_the_cancelled_one_cannot_be_forgotten(
+    own_store: Store, tmp_path: Path
+) -> None:
+    """The ring is what somebody waits for; a hint too many costs the reaper one look."""
+    with Store(find_program(), tmp_path / "queue") as queue:
+        async with running(ApiSettings(redis_url=queue.url, events_redis_url=own_store.url)) as api:
+            first, second = await api.submit(session_id="s1"), await api.submit(session_id="s1")
+            await api.state["queue_store"].delete("runcast:rings", "runcast:due")
+            await api.state["queue_store"].set("runcast:due", "no sorted set")
+            assert (await api.client.post(f"/api/tasks/{first}/cancel")).status_code == 202
+            rings = await api.state["queue_store"].zrange("runcast:rings", 0, -1)
+            assert [ring.decode().rpartition(":")[0] for ring in rings] == [second]
+
+
+async def test_a_forced_delete_ends_in_time_though_the_queue_store_hangs(
+    own_store: Store, tmp_path: Path, frozen: list[int]
+) -> None:
+    """However many tasks it has to cancel, each of which waits for the store. Asked again, it goes on."""
+    with Store(find_program(), tmp_path / "queue") as queue:
+        settings = ApiSettings(
+            redis_url=queue.url, events_redis_url=own_store.url, store_timeout_s=0.1, delete_wait_s=0.1
+        )
+        async with running(settings) as api:
+            for _ in range(30):
+                await api.submit(session_id="s1")
+            assert queue.process is not None
+            os.kill(queue.process.pid, signal.SIGSTOP)
+            frozen.append(queue.process.pid)
+            asked_at = monotonic()
+            document = problem(await api.client.delete("/api/sessions/s1?force=true"), 409, "session_busy")
+            assert monotonic() - asked_at < 2
+            assert len(document["task_ids"]) < 30
+            os.kill(queue.process.pid, signal.SIGCONT)

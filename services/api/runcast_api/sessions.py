@@ -1,11 +1,13 @@
 """/api/sessions: list, show, delete, and the history of one."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from time import monotonic
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from redis.exceptions import RedisError
 
 from runcast_api import listing
 from runcast_api.body import JsonRoute
@@ -17,6 +19,8 @@ from runcast_api.tasks import cancel
 from runcast_events.ids import START, EventId
 from runcast_service.problem import responses
 from runcast_tasks.errors import SessionBusy, TasksError
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
 
@@ -91,7 +95,10 @@ async def _delete(state: State, session_id: str, force: bool) -> None:
         await state["control"].delete_session(session_id)
     except SessionBusy:
         raise SessionBusy(session_id, await state["records"].live(session_id)) from None
-    await state["queue"].drop(state["queue"].keys.sessions(state["tenant"]), [session_id])
+    try:
+        await state["queue"].drop(state["queue"].keys.sessions(state["tenant"]), [session_id])
+    except (RedisError, OSError) as error:  # it is deleted; whoever lists next drops it
+        logger.warning("deleted, but still in the index: %s", error, extra={"session_id": session_id})
 
 
 async def _put_to_rest(state: State, session_id: str) -> None:
@@ -101,6 +108,8 @@ async def _put_to_rest(state: State, session_id: str) -> None:
         if monotonic() >= deadline:
             raise SessionBusy(session_id, live)
         for task_id in reversed(live):  # the holder last: its end must not start the next one
+            if monotonic() >= deadline:
+                break
             with suppress(TasksError):  # somebody else cancels or deletes too: the next look tells
                 await cancel(state, task_id, "session deleted")
         await asyncio.sleep(POLL_S)

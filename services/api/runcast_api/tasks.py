@@ -1,8 +1,10 @@
 """/api/tasks: accept, list, show, cancel."""
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from redis.exceptions import RedisError
 
 from runcast_api import listing
 from runcast_api.body import JsonRoute
@@ -13,6 +15,8 @@ from runcast_api.state import ApiState, State, to_the_end
 from runcast_service.problem import Problem, responses
 from runcast_tasks.control import Cancelled
 from runcast_tasks.submit import NewTask, submit
+
+logger = logging.getLogger(__name__)
 
 CALLER = "anonymous"
 """Who cancels, as the event says it, while callers are not known (auth: none)."""
@@ -89,8 +93,11 @@ async def tasks_cancel(
 async def cancel(state: State, task_id: str, reason: str | None) -> Cancelled:
     """Cancel, and what follows from it in the queue. Raises NotFound, SessionDeleted."""
     cancelled = await state["control"].cancel(task_id, CALLER, reason)
-    if cancelled.state != "running":
-        await state["queue"].forget(state["tenant"], task_id)
-    if cancelled.next_task is not None:
-        await state["queue"].ring(state["tenant"], cancelled.next_task)
+    try:
+        if cancelled.next_task is not None:  # first: it has somebody waiting
+            await state["queue"].ring(state["tenant"], cancelled.next_task)
+        if cancelled.state != "running":
+            await state["queue"].forget(state["tenant"], task_id)
+    except (RedisError, OSError) as error:  # it is in the log, so it is done: asked again, it would not ring any more
+        logger.warning("cancelled, the next to be found by its hint: %s", error, extra={"task_id": task_id})
     return cancelled
