@@ -34,5 +34,7 @@ async def quiet_rounds(
         rounds.append({**figures, OTHERS: max(0.0, others / (monotonic() - began))})
     kept = sorted(rounds, key=lambda figures: figures[OTHERS])[:count]
     report.add(case, medians(kept))
+    if len(rounds) > count:
+        report.notes.append(f"{case}: the {count} quietest of {len(rounds)} rounds")
     if any(figures[OTHERS] > QUIET for figures in kept):
-        report.notes.append(f"{case}: disturbed, others used more than {QUIET} cores in {len(rounds)} rounds")
+        report.notes.append(f"{case}: disturbed, others used more than {QUIET} cores in some of them")
