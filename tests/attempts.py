@@ -29,7 +29,7 @@ class Attempt:
         return self.hold.task_id
 
     def started(self) -> Encoded:
-        return self.envelope.encode(TaskStarted(attempt=1, worker="test", workspace="new"))
+        return self.envelope.encode(TaskStarted(worker="test", workspace="new"))
 
     def output(self, text: str) -> Encoded:
         return self.envelope.encode(Output(part_id="1", delta=text, offset=0))

@@ -32,9 +32,19 @@ ENDS = (Fenced, Gone, AlreadyTerminal, IllegalMove)
 
 
 class UnreliableLog(EventLog):
-    """Loses the replies of the next `lost` appends: they are written, and the writer hears of a broken connection."""
+    """Loses the replies of the next `lost` appends: they are written, and the writer hears of a broken connection.
+    Of reinstalls it first loses the call, then the reply."""
 
     lost = 0
+    calls = 0
+
+    async def reinstall(self, *args: Any, **kwargs: Any) -> None:
+        self.calls += 1
+        if self.calls % 3 == 1:
+            raise StoreError("the call was lost")
+        await super().reinstall(*args, **kwargs)
+        if self.calls % 3 == 2:
+            raise StoreError("the reply was lost")
 
     async def append(self, *args: Any, **kwargs: Any) -> Appended:
         answer = await super().append(*args, **kwargs)
@@ -272,6 +282,8 @@ class LogMachine(RuleBasedStateMachine):
         if index not in self.rolled_back:
             assert holder == attempt.hold.fence.encode(), "an attempt wrote without the hold"
         log = [entry.payload for entry in await entries(self.redis)]
+        told = [entry.payload for entry in await entries(self.redis) if entry.type == "log_lost"]
+        assert len(told) == len({payload.partition(b'"from"')[2] for payload in told}), "the same loss was told twice"
         for event in batch:
             assert log.count(event.payload) <= 1, "an event was written twice"
             assert self.trims or event.payload in log, "an acknowledged event is not in the log"

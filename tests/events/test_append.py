@@ -172,11 +172,12 @@ async def test_an_unknown_task_or_session_is_gone(redis: Redis) -> None:
     """GONE, for a control operation and for an attempt whose record is lost."""
     log = EventLog(redis)
     cancelled = Envelope("s1", "s1.aaaaaaaaaa").encode(TaskCancelled(by="test"))
-    with pytest.raises(Gone):
-        await log.append_control(session_keys(), "op", [cancelled], task_id="s1.aaaaaaaaaa")
+    for legal in ((), ("queued",)):
+        with pytest.raises(Gone):
+            await log.append_control(session_keys(), "op", [cancelled], task_id="s1.aaaaaaaaaa", legal=legal)
     task_id = await submit(log)
     with pytest.raises(Gone):
-        await log.append_control(session_keys(), "op", [cancelled], task_id="s1.aaaaaaaaaa")
+        await log.append_control(session_keys(), "op", [cancelled], task_id="s1.aaaaaaaaaa", legal=["queued"])
     attempt = await claim(redis)
     await redis.delete(session_keys().task(task_id))
     with pytest.raises(Gone) as gone:

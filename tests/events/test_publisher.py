@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ReadOnlyError
 
 from runcast_events.codec import Envelope
 from runcast_events.errors import AlreadyTerminal, Fenced, Gone, PublisherClosed
@@ -206,6 +208,122 @@ async def test_what_the_ring_no_longer_has_is_said(redis: Redis) -> None:
     kept = len(outputs(written)) - 1
     assert f'"from":2,"to":{21 - kept}'.encode() in lost.payload
     assert written[written.index(lost) - 1].type == "task_started"
+
+
+class Failing(EventLog):
+    """Its reinstalls fail in a way that passes, some times."""
+
+    failures = 3
+
+    async def reinstall(self, *args: Any, **kwargs: Any) -> None:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise ReadOnlyError("a replica")
+        await super().reinstall(*args, **kwargs)
+
+
+async def restore(redis: Redis, copy: dict[bytes, bytes]) -> None:
+    for key, value in copy.items():
+        await redis.restore(key, 0, value, replace=True)
+
+
+async def copied(redis: Redis) -> dict[bytes, bytes]:
+    return {key: await redis.dump(key) for key in await redis.keys("*") if b":operation:" not in key}
+
+
+async def test_a_recovery_that_fails_on_the_way_is_begun_again_from_the_same_place(redis: Redis) -> None:
+    """One `log_lost`, whatever it takes; and back-pressure counts right afterwards."""
+    log = Failing(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    async with publisher(log, attempt, ring_bytes=600) as writer:
+        await writer.acknowledged(await writer.publish(attempt.started()))
+        copy = await copied(redis)
+        for i in range(20):
+            await writer.acknowledged(await writer.publish(attempt.output(str(i))))
+        await restore(redis, copy)
+        await writer.publish(attempt.output("next"))
+        await writer.acknowledged()
+        assert writer._ring.waiting_bytes == 0
+        await writer.publish(attempt.complete())
+    types = [entry.type for entry in await entries(redis)]
+    assert types.count("log_lost") == 1
+    check_tasks(await entries(redis))
+
+
+async def test_a_recovery_whose_store_caught_up_meanwhile_is_forgotten(redis: Redis) -> None:
+    """A lagging replica answered; the master has everything. Nothing is sent twice and nothing is held up."""
+    log = Failing(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    async with publisher(log, attempt) as writer:
+        await writer.acknowledged(await writer.publish(attempt.started()))
+        behind = await copied(redis)
+        await writer.acknowledged(await writer.publish(attempt.output("a")))
+        ahead = await copied(redis)
+        await restore(redis, behind)
+        await writer.publish(attempt.output("b"))
+        await wait_until(lambda: log.failures < 3)
+        await restore(redis, ahead)
+        await writer.acknowledged()
+        assert writer._ring.waiting_bytes == 0
+        await writer.publish(attempt.complete())
+    written = await entries(redis)
+    check_log(written)
+    assert len(outputs(written)) == 2
+
+
+async def test_an_attempt_that_lost_even_its_start_goes_on(redis: Redis) -> None:
+    """Rolled back to between claim and start, with the start no longer in the ring."""
+    log = EventLog(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    copy = await copied(redis)
+    async with publisher(log, attempt, ring_bytes=300) as writer:
+        await writer.publish(attempt.started())
+        for i in range(10):
+            await writer.acknowledged(await writer.publish(attempt.output(str(i))))
+        await restore(redis, copy)
+        await writer.publish(attempt.output("next"))
+        await writer.publish(attempt.complete())
+    types = [entry.type for entry in await entries(redis)]
+    assert types.count("log_lost") == 1
+    assert types[-1] == "task_complete"
+
+
+async def test_a_recovery_keeps_what_earlier_attempts_left(redis: Redis) -> None:
+    """Their checkpoint and journal are not this publisher's to forget."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    first = await claim(redis)
+    keys = session_keys()
+    writes = [Write("checkpoint", "", b"cp1"), Write("journal", "1.0", b"finished")]
+    await log.append(first.hold, 1, [first.started()], writes)
+    requeued = Envelope("s1", task_id).encode(TaskRequeued(reason="crash"))
+    await log.append_control(keys, "op", [requeued], task_id=task_id)
+    second = await claim(redis)
+    async with publisher(log, second) as writer:
+        await writer.acknowledged(await writer.publish(second.started()))
+        copy = await copied(redis)
+        await writer.acknowledged(await writer.publish(second.output("a")))
+        await restore(redis, copy)
+        await writer.acknowledged(await writer.publish(second.output("b")))
+        assert await redis.get(keys.checkpoint(task_id)) == b"cp1"
+        assert await redis.hgetall(keys.journal(task_id)) == {b"1.0": b"finished"}
+        await writer.publish(second.complete())
+
+
+async def test_a_late_copy_of_a_reinstall_turns_nothing_back(redis: Redis) -> None:
+    """redis-py may send a command again whose first copy is still on its way."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    attempt = await claim(redis)
+    await attempt.append(log, attempt.started(), attempt.output("a"))
+    found = (attempt.hold.fence, "0")
+    await log.reinstall(attempt.hold, 0, found)
+    assert await redis.hget(session_keys().task(task_id), "seq") == b"2"
+    await attempt.append(log, attempt.output("b"), attempt.complete())
+    check_log(await entries(redis))
 
 
 async def test_an_abandoned_publisher_refuses_more(redis: Redis) -> None:

@@ -12,6 +12,7 @@ import httpx2
 from runcast_events.ids import EventId
 from runcast_gateway.app import create_app
 from runcast_gateway.connections import Connections
+from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
 from runcast_service.server import SideServer
 from tests.history import Seen
@@ -41,7 +42,7 @@ async def running_gateway(url: str, **settings: object) -> AsyncIterator[Gateway
         {"redis_url": url, "retry_ms": 100, "drain_s": 0.2, "send_timeout_s": 2} | settings
     )
     connections = Connections(send_timeout_s=config.send_timeout_s, drain_s=config.drain_s)
-    server = SideServer(create_app(config, connections), "127.0.0.1", 0, lifespan="on")
+    server = SideServer(create_app(config, connections), "127.0.0.1", 0, lifespan="on", http=StreamProtocol)
     async with server:
         try:
             yield Gateway(f"http://127.0.0.1:{server.port}", connections)

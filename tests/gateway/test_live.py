@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from runcast_events.entry import Entry
 from runcast_events.log import EventLog, LogLimits
+from runcast_events.publisher import Publisher
 from runcast_events.redis import connect
 from runcast_local.store import Store
 from tests.attempts import Attempt, claim, entries, session_keys, submit
@@ -208,6 +209,37 @@ async def test_a_store_that_lost_its_tail_is_told_in_band(redis: Redis, redis_ur
             assert client.data("gap")[0]["reason"] == "rewound"
             after_gap = client.seen[[seen.gap for seen in client.seen].index(True) + 1 :]
             assert [seen.payload for seen in after_gap] == [entry.payload for entry in written[-2:]]
+
+
+async def test_an_attempt_that_lost_its_own_tail_sends_it_again_and_no_more(
+    redis: Redis, redis_url: str, started: Attempt
+) -> None:
+    """The gap stands exactly at the break: what the log kept is not shown twice, what was lost comes anew."""
+    log = EventLog(redis)
+    async with (
+        running_gateway(redis_url) as gateway,
+        Publisher(log, started.hold, started.envelope) as writer,
+    ):
+        writer._ring.last = writer._ring.acknowledged = started.sequence
+        clients, reading = await follow(gateway, 2)
+        kept = [started.output(f"kept {i}") for i in range(50)]
+        lost = [started.output(f"lost {i}") for i in range(5)]
+        for event in kept:
+            await writer.publish(event)
+        await writer.acknowledged()
+        copy = {key: await redis.dump(key) for key in await redis.keys("*") if b":operation:" not in key}
+        for event in lost:
+            await writer.publish(event)
+        await writer.acknowledged()
+        await wait_until(lambda: all(len(client.events) == 60 for client in clients))
+        for key, value in copy.items():
+            await redis.restore(key, 0, value, replace=True)
+        await writer.publish(started.complete())
+        await asyncio.gather(*reading)
+    for client in clients:
+        at = [seen.gap for seen in client.seen].index(True)
+        assert client.events.count("gap") == 1
+        assert [seen.payload for seen in client.seen[at + 1 : -1]] == [event.payload for event in lost]
 
 
 @pytest.mark.timeout(120)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import httpx2
 import pytest
@@ -9,8 +10,14 @@ from redis.asyncio import Redis
 
 from runcast_events.codec import Envelope
 from runcast_events.events import SessionDeleted
-from runcast_events.ids import EventId
+from runcast_events.ids import START, EventId
+from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
+from runcast_events.reader import LogReader
+from runcast_gateway.batch import Target
+from runcast_gateway.cursor import Filter
+from runcast_gateway.replay import WRITE_BYTES, Replay
+from runcast_tasks.record import Records
 from tests.attempts import claim, entries, session_keys, submit
 from tests.conftest import wait_until
 from tests.gateway.running import Client, running_gateway, status_of
@@ -172,8 +179,9 @@ async def test_bad_requests_are_refused_before_the_stream_starts(redis: Redis, r
     await redis.flushdb()
 
 
-async def test_head_answers_the_headers_of_a_stream(redis_url: str) -> None:
-    """And ends, where a GET would not."""
+async def test_head_answers_what_a_get_would_and_ends(redis: Redis, redis_url: str) -> None:
+    """The headers of a stream, or the status of a refusal."""
+    await submit(EventLog(redis))
     async with running_gateway(redis_url) as gateway, httpx2.AsyncClient() as http:
         answer = await http.head(gateway.base + SESSION)
         assert answer.status_code == 200
@@ -184,6 +192,10 @@ async def test_head_answers_the_headers_of_a_stream(redis_url: str) -> None:
             "connection": "close",
         }.items():
             assert answer.headers[name] == value
+        assert "content-length" not in answer.headers
+        assert (await http.head(gateway.base + "/stream/sessions/a%20b")).status_code == 400
+        assert (await http.head(gateway.base + "/stream/tasks/s1.zzzzzzzzzz")).status_code == 404
+    await redis.flushdb()
 
 
 async def test_a_silent_stream_is_kept_alive_by_bare_comments(redis: Redis, redis_url: str) -> None:
@@ -236,16 +248,16 @@ async def test_what_a_client_left_behind_is_cleaned_up(redis: Redis, redis_url: 
     await redis.flushdb()
 
 
-async def test_a_client_that_takes_nothing_is_closed_after_the_send_timeout(redis: Redis, redis_url: str) -> None:
-    """Its socket is full, and the log keeps what it did not take."""
+async def test_a_client_that_takes_nothing_is_dropped_after_the_send_timeout(redis: Redis, redis_url: str) -> None:
+    """Its socket is full: the connection goes, with what it buffers; the log keeps what was not taken."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     await attempt.append(log, attempt.started())
     async with running_gateway(redis_url, send_timeout_s=1) as gateway:
         host, port = gateway.base.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
-        writer.write(f"GET {SESSION} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client = socket.create_connection((host, int(port)))
+        client.sendall(f"GET {SESSION} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         for _ in range(300):
             await attempt.append(log, *(attempt.output("x" * 30_000) for _ in range(2)))
 
@@ -253,9 +265,69 @@ async def test_a_client_that_takes_nothing_is_closed_after_the_send_timeout(redi
             return (await gateway.stats())["connections"] == 0
 
         await wait_until(closed, timeout_s=15)
-        writer.close()
-        reader.feed_eof()
+        client.settimeout(5)
+
+        def read_to_the_end() -> int:
+            taken = 0
+            with client:
+                try:
+                    while data := client.recv(1 << 20):
+                        taken += len(data)
+                except ConnectionResetError:
+                    pass
+            return taken
+
+        assert await asyncio.to_thread(read_to_the_end) < 300 * 60_000
     await redis.flushdb()
+
+
+async def test_large_events_are_read_and_written_in_small_portions(redis: Redis, redis_url: str) -> None:
+    """What a client that stops reading makes us hold is bounded, whatever the size of its events."""
+    log = EventLog(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    await attempt.append(
+        log, attempt.started(), *(attempt.output("x" * 60_000) for _ in range(150)), attempt.complete()
+    )
+    reader = LogReader(redis)
+    replay = Replay(Target(session_keys(), "s1", Filter()), reader, Records(redis, Keyspace(), "default"))
+    cursor, sizes = START, []
+    while cursor != (await entries(redis))[-1].id:
+        step = await replay.read(cursor, None)
+        assert step.gap is None
+        cursor = step.batch.cursor
+        sizes.append(step.batch.size)
+    assert max(sizes) < WRITE_BYTES + 65_536
+    assert sum(sizes) > 150 * 60_000
+    async with running_gateway(redis_url) as gateway:
+        client = Client(gateway.base, SESSION)
+        await client.read(until="task_complete")
+        check_client(client.seen, await entries(redis))
+
+
+@pytest.mark.parametrize("after", ["trimmed", "expired"])
+async def test_a_task_stream_ends_even_when_its_end_is_no_longer_there(
+    redis: Redis, redis_url: str, after: str
+) -> None:
+    """Who waits for a task whose terminal event was trimmed away, or whose session expired, is not left waiting."""
+    log = EventLog(redis, LogLimits(max_entries=20))
+    task_id = await submit(log)
+    attempt = await claim(redis)
+    async with running_gateway(redis_url) as gateway:
+        client = Client(gateway.base, f"/stream/tasks/{task_id}")
+        if after == "trimmed":
+            await attempt.append(log, attempt.started(), attempt.complete())
+            for _ in range(3):
+                await submit(log)
+                other = await claim(redis)
+                await other.append(log, other.started(), *(other.output("x") for _ in range(15)), other.complete())
+            await client.read(timeout_s=5)
+        else:
+            reading = asyncio.create_task(client.read(timeout_s=20))
+            await wait_until(lambda: "task_queued" in client.events)
+            await redis.flushdb()
+            await asyncio.wait_for(reading, 20)
+        assert client.events[-2:] == ["gap", "end"]
 
 
 async def test_the_payload_is_the_logs_own_bytes(redis: Redis, redis_url: str) -> None:

@@ -37,6 +37,11 @@ else
   elseif not creates and not meta[2] then
     return {'GONE', 'lost'}
   end
+  if task ~= '' and state == '' then
+    local queues = false
+    for i = first_event, count do queues = queues or ARGV[10 + 2 * i] == 'task_queued' end
+    if not queues then return {'GONE', 'lost'} end
+  end
 end
 
 -- FENCED, REWOUND, DUP
@@ -45,8 +50,8 @@ if attempt then
   local ours, stored = fence_number(writer), fence_number(record[2])
   if ours < stored or (ours == stored and writer ~= record[2]) then return {'FENCED', record[2] or ''} end
   local first, known = tonumber(ARGV[4]), tonumber(record[3] or '0')
-  if ours > stored then return {'REWOUND', '0', 'fence'} end
-  if first > known + 1 then return {'REWOUND', int(known), ''} end
+  if ours > stored then return {'REWOUND', '0', record[2] or '', record[3] or ''} end
+  if first > known + 1 then return {'REWOUND', int(known), record[2], record[3] or ''} end
   if first + count - 1 <= known then return {'DUP', record[4] or '0-0'} end
   first_event = known - first + 2
   sequence = first + count - 1
@@ -58,15 +63,8 @@ end
 
 -- TERMINAL, ILLEGAL
 if TERMINAL[state] then return {'TERMINAL', state} end
-if not attempt then
-  if ARGV[4] ~= '' and not string.find(',' .. ARGV[4] .. ',', ',' .. state .. ',', 1, true) then
-    return {'ILLEGAL', state, ''}
-  end
-  if task ~= '' and state == '' then
-    local queues = false
-    for i = first_event, count do queues = queues or ARGV[10 + 2 * i] == 'task_queued' end
-    if not queues then return {'GONE', 'lost'} end
-  end
+if not attempt and ARGV[4] ~= '' and not string.find(',' .. ARGV[4] .. ',', ',' .. state .. ',', 1, true) then
+  return {'ILLEGAL', state, ''}
 end
 local new_state, queued, started, deleted = state, false, false, false
 for i = first_event, count do

@@ -15,7 +15,7 @@ from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 
 RING_ITEMS = 4096
-RING_BYTES = 1024 * 1024
+RING_BYTES = 512 * 1024
 
 
 class Member(Protocol):
@@ -87,6 +87,7 @@ class Channel:
     def break_off(self, gap: Gap) -> None:
         """What the members saw last has no successor in the log: tell them, and go on from `gap.to`."""
         self._push(Item(gap.to, "gap", "", 0, b"", gap))
+        self.total_bytes = 0  # unknown from here: until an entry tells, everything counts as missing
         self._trim()
         self._wake()
 
@@ -94,6 +95,10 @@ class Channel:
         """The member's cursor is the channel's, now, in this turn of the event loop: it is live from here."""
         member.position = self._base + len(self._items)
         self.members.add(member)
+
+    def leave(self, member: Member) -> None:
+        """The member is live no more; it may join again."""
+        self.members.discard(member)
 
     def take(self, member: Member) -> list[Item] | None:
         """What is new for a live member. None: it fell behind the ring and is live no more."""

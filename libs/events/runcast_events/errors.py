@@ -38,11 +38,12 @@ class Fenced(AppendRefused):
 
 
 class Rewound(AppendRefused):
-    """The store lost its tail: of this attempt it knows sequence `known` at most."""
+    """The store lost its tail: of this attempt it knows sequence `known` at most. `found`: the fence and sequence that
+    the record has; `fence_known`: the fence is this attempt's."""
 
-    def __init__(self, known: int, fence_known: bool) -> None:
+    def __init__(self, known: int, found: tuple[str, str], fence_known: bool) -> None:
         super().__init__(f"the store lost its tail; it knows this attempt up to sequence {known}")
-        self.known, self.fence_known = known, fence_known
+        self.known, self.found, self.fence_known = known, found, fence_known
 
 
 class AlreadyTerminal(AppendRefused):

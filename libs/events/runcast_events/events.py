@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-Attempt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -63,7 +62,8 @@ class TaskQueued(Event, type="task_queued"):
 
 
 class TaskStarted(Event, type="task_started"):
-    attempt: Attempt
+    """Its `attempt` is the envelope's."""
+
     worker: str
     workspace: Literal["kept", "new"]
 

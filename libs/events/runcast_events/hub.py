@@ -18,14 +18,15 @@ from runcast_events.continuity import Gap
 from runcast_events.entry import Entry, UndecodableEntry, decode_publication
 from runcast_events.ids import START
 from runcast_events.keys import SessionKeys
-from runcast_events.reader import PAGE, PAGE_BYTES, LogReader
+from runcast_events.reader import LARGE_PAGE, PAGE, PAGE_BYTES, LogReader
 from runcast_events.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S = 15.0
+SWEEP_S = 7.0
+"""A channel that came just after a round began is looked at in the next: 15 s at the most."""
+SLICES = 30
 LOGS_PER_COMMAND = 200
-LARGEST_ENTRY = 68 * 1024
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Hub:
         return channel
 
     def unwatch(self, channel: Channel, member: Member) -> None:
-        channel.members.discard(member)
+        channel.leave(member)
         channel.watchers.discard(member)
         if not channel.watchers and self._channels.get(channel.keys.events) is channel:
             del self._channels[channel.keys.events]
@@ -108,8 +109,11 @@ class Hub:
 
     def _on_message(self, name: str, data: bytes) -> None:
         channel = self._channels.get(name)
-        if channel is None or channel.cursor is None:
-            return  # left meanwhile; or its tail is being read, which will see these events
+        if channel is None:
+            return  # left meanwhile
+        if channel.cursor is None:
+            self.changed(channel)  # its tail is being read, maybe before these events
+            return
         try:
             publication = decode_publication(data)
         except UndecodableEntry:
@@ -149,6 +153,8 @@ class Hub:
         tails = await self._reader.tails([channel.keys for channel in channels])
         behind: list[tuple[Channel, int]] = []
         for channel, cursor, tail in zip(channels, before, tails, strict=True):
+            if tail is None:
+                continue
             if cursor is None:
                 channel.start(tail.id, tail.total_bytes)
             elif tail.id < cursor:
@@ -160,7 +166,10 @@ class Hub:
             await self._catch_up(*_fitting(behind))
 
     async def _break_off(self, channel: Channel, gap: Gap) -> None:
-        settled = await self._reader.settle(channel.keys, gap)
+        try:
+            settled = await self._reader.settle(channel.keys, gap)
+        except UndecodableEntry:
+            settled = gap
         if channel.cursor == gap.since:
             channel.break_off(settled)
             self.stats.gaps += 1
@@ -178,17 +187,14 @@ class Hub:
                 self.changed(channel)
 
     async def _sweep_loop(self) -> None:
-        """Mark slices of all channels as changed, a full round in `sweep_s`."""
-        order: list[Channel] = []
+        """Mark all channels as changed, slice by slice, a full round in `sweep_s`."""
         while True:
-            await asyncio.sleep(self._sweep_s / 30)
-            if not order:
-                order = list(self._channels.values())
-            share = max(1, -(-len(self._channels) // 30))
-            for channel in order[:share]:
-                if channel.watchers:
-                    self.changed(channel)
-            del order[:share]
+            order = [channel for channel in self._channels.values() if channel.watchers]
+            for start in range(SLICES):
+                await asyncio.sleep(self._sweep_s / SLICES)
+                for channel in order[start::SLICES]:
+                    if channel.watchers:
+                        self.changed(channel)
 
 
 def _fitting(behind: list[tuple[Channel, int]]) -> tuple[list[Channel], int]:
@@ -200,4 +206,4 @@ def _fitting(behind: list[tuple[Channel, int]]) -> tuple[list[Channel], int]:
         channel, missing = behind.pop()
         group.append(channel)
         size += missing
-    return group, PAGE if size <= PAGE_BYTES else PAGE_BYTES // LARGEST_ENTRY
+    return group, PAGE if size <= PAGE_BYTES else LARGE_PAGE

@@ -113,6 +113,7 @@ class EventLog:
         self,
         hold: Hold,
         known: int,
+        found: tuple[str, str],
         *,
         state: str = "",
         record: bool = False,
@@ -121,16 +122,19 @@ class EventLog:
     ) -> None:
         """Put the hold back into a store that lost its tail; the store then knows the attempt up to sequence `known`.
 
-        `state`: "" leaves the task's state. `record`: the task's record is written as well.
+        `found`: fence and sequence of the record as the refused append found them; when they are others by now, the
+        call was carried out already and nothing is written. `state`: "" leaves the task's state. `record`: the task's
+        record is written as well.
         Raises Gone (deleted), Fenced, AlreadyTerminal.
         """
         fields = [x for pair in hold.record.items() for x in pair] if record else []
-        args: list[EncodableT] = [hold.task_id, hold.fence, known, state, hold.lease_ms, len(fields) // 2, *fields]
+        args: list[EncodableT] = [hold.task_id, hold.fence, known, state, hold.lease_ms, *found]
+        args += [len(fields) // 2, *fields]
         args += ["0", ""] if checkpoint is None else ["1", checkpoint]
         args += [x for pair in (journal or {}).items() for x in pair]
         answer = await self._reinstall(keys=_script_keys(hold.keys, hold.task_id, "-"), args=args)
         if answer[0] != b"OK":
-            raise _refusal(answer)
+            raise _refusal(answer, hold.fence)
 
     async def _run(
         self,
@@ -151,7 +155,7 @@ class EventLog:
         extra = [x for write in writes for x in write]
         args += [len(extra) // 3, *extra]
         answer = await self._append(keys=_script_keys(keys, task_id, operation), args=args)
-        return _appended(cast(list[bytes], answer))
+        return _appended(cast(list[bytes], answer), str(head[2]))
 
 
 def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:
@@ -162,12 +166,12 @@ def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:
     ]
 
 
-def _appended(answer: list[bytes]) -> Appended:
+def _appended(answer: list[bytes], fence: str) -> Appended:
     if answer[0] == b"OK":
         _, first, last, control, next_task = answer
         return Appended(EventId.decode(first), EventId.decode(last), int(control), next_task.decode() or None)
     if answer[0] != b"DUP":
-        raise _refusal(answer)
+        raise _refusal(answer, fence)
     first, _, rest = answer[1].partition(b" ")
     if not rest:  # an attempt: only the last id it wrote is known
         return Appended(None, EventId.decode(first), duplicate=True)
@@ -175,7 +179,7 @@ def _appended(answer: list[bytes]) -> Appended:
     return Appended(EventId.decode(first), EventId.decode(last), 0, next_task.decode() or None, duplicate=True)
 
 
-def _refusal(answer: list[bytes]) -> EventsError:
+def _refusal(answer: list[bytes], fence: str) -> EventsError:
     kind, *rest = (part.decode() for part in answer)
     match kind:
         case "GONE":
@@ -183,7 +187,7 @@ def _refusal(answer: list[bytes]) -> EventsError:
         case "FENCED":
             return Fenced(rest[0])
         case "REWOUND":
-            return Rewound(int(rest[0]), fence_known=rest[1] != "fence")
+            return Rewound(int(rest[0]), (rest[1], rest[2]), fence_known=fence == rest[1])
         case "TERMINAL":
             return AlreadyTerminal(rest[0])
         case "ILLEGAL":

@@ -165,11 +165,11 @@ class Publisher:
                 [write for item in batch for write in item.writes],
             )
         except Rewound as rewound:
-            await self._recover(rewound.known, rewound.fence_known, record=False)
+            await self._recover(rewound)
         except Gone as gone:
             if gone.deleted:
                 raise
-            await self._recover(0, fence_known=False, record=True)
+            await self._recover(Rewound(0, ("", ""), fence_known=False), record=True)
         return None
 
     async def _acknowledge(self, batch: list[Item], answer: Appended) -> None:
@@ -190,15 +190,23 @@ class Publisher:
         elif write.kind == "journal":
             self._journal[write.field] = value
 
-    async def _recover(self, known: int, fence_known: bool, *, record: bool) -> None:
-        """The store knows this attempt only up to `known`: put the hold back and send the ring again from there.
-        What the ring no longer has is said by a `log_lost` in the place of the last lost event."""
-        lost = self._ring.lost(known)
-        logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "known": known, "lost": lost})
-        said = None if lost is None else LogLost.model_validate({"from": lost[0], "to": lost[1]})
-        known = self._ring.rewind(known, None if said is None else self._envelope.encode(said))
-        state = "" if fence_known else ("queued" if known == 0 else "running")
+    async def _recover(self, rewound: Rewound, *, record: bool = False) -> None:
+        """Put the hold back, and have the ring sent again from where the store knows it. What the ring no longer has is
+        said by a `log_lost` in the place of the last lost event. Nothing is changed here before the store has it."""
+        lost = self._ring.lost(rewound.known)
+        known = rewound.known if lost is None else lost[1] - 1
+        logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "lost": lost, "known": known})
+        unchanged = rewound.fence_known and rewound.known > 0
+        state = "queued" if known == 0 else "" if unchanged else "running"
         await self._log.reinstall(
-            self.hold, known, state=state, record=record, checkpoint=self._checkpoint, journal=self._journal
+            self.hold,
+            known,
+            rewound.found,
+            state=state,
+            record=record,
+            checkpoint=self._checkpoint,
+            journal=self._journal,
         )
+        said = None if lost is None else LogLost.model_validate({"from": lost[0], "to": lost[1]})
+        self._ring.rewind(rewound.known, None if said is None else self._envelope.encode(said))
         self._wake.set()

@@ -7,11 +7,13 @@ from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError
 
 from runcast_events.continuity import Gap, predecessor
 from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
+from runcast_events.redis import passes
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,8 @@ FIRST_PAGE = 100
 """Small, so that the first byte leaves early; the following pages are larger."""
 PAGE = 1000
 PAGE_BYTES = 4 * 1024 * 1024
+LARGE_PAGE = PAGE_BYTES // (68 * 1024)
+"""So many entries fit PAGE_BYTES even if all are as large as an event may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +63,28 @@ class LogReader:
 
         A writer that lost nothing itself goes on in its epoch after a rollback, below the ids of lost epochs: its
         events lie under the client's cursor, unseen. They tell by their time: in a whole log, what lies below the
-        cursor's epoch was appended before that epoch was opened, at its ms.
+        cursor's epoch was appended before that epoch was opened, at its ms. Of the cursor's own epoch everything that
+        is left was seen: its one writer opens another when it lost something.
         """
         to = gap.to
         while to < gap.since:
-            older = await self._redis.execute_command("XREVRANGE", keys.events, str(to), "-", "COUNT", FIRST_PAGE)  # type: ignore[no-untyped-call]
+            older = await self._redis.execute_command("XREVRANGE", keys.events, str(to), "-", "COUNT", LARGE_PAGE)  # type: ignore[no-untyped-call]
             for entry in map(decode_entry, older):
-                if entry.at_ms < gap.since.epoch:
+                if entry.at_ms < gap.since.epoch or entry.id.epoch == gap.since.epoch:
                     return Gap(gap.since, to, gap.reason)
                 to = predecessor(entry)
-            if len(older) < FIRST_PAGE:
+            if len(older) < LARGE_PAGE:
                 break
         return Gap(gap.since, to, gap.reason)
 
-    async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail]:
-        """Where each of these logs ends: one round trip, some hundred bytes a log."""
+    async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail | None]:
+        """Where each of these logs ends: one round trip, some hundred bytes a log. None: the store has something else
+        under the log's name."""
         pipe = self._redis.pipeline(transaction=False)
         for keys in logs:
             _ask_tail(pipe, keys)
-        return [_tail(meta) for meta in await pipe.execute()]
+        replies = await pipe.execute(raise_on_error=False)
+        return [_tail_or_none(reply, keys) for reply, keys in zip(replies, logs, strict=True)]
 
     async def missed(self, cursors: Sequence[tuple[SessionKeys, EventId]], count: int) -> dict[str, list[Entry]]:
         """Up to `count` entries after each cursor, by the log's key. The caller bounds the reply: it knows from the
@@ -100,6 +107,15 @@ def _decodable(raws: Sequence[Sequence[object]]) -> list[Entry]:
             logger.exception("a log holds an entry that the append script did not write")
             break
     return entries
+
+
+def _tail_or_none(reply: list[bytes | None] | Exception, keys: SessionKeys) -> Tail | None:
+    if not isinstance(reply, Exception):
+        return _tail(reply)
+    if not isinstance(reply, ResponseError) or passes(reply):
+        raise reply
+    logger.error("a log cannot be read: %s", reply, extra={"log": keys.events})
+    return None
 
 
 def _ask_tail(pipe: Pipeline, keys: SessionKeys) -> None:

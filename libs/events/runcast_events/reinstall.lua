@@ -3,19 +3,23 @@
 --
 -- KEYS as in append.lua
 -- ARGV 1 task id  2 fence  3 sequence the store is to know  4 state ('': leave as it is)  5 lease ms
---      6 count of record fields, then (field, value) each; then 0 | 1, checkpoint; then journal (field, value) each
+--      6, 7 the fence and sequence that the record was found with ('': no record)
+--      8 count of record fields, then (field, value) each; then 0 | 1, checkpoint; then journal (field, value) each
 local task, fence = ARGV[1], ARGV[2]
 local function fence_number(text) return tonumber(string.match(text or '', '^(%d+):')) or 0 end
 
 local meta = redis.call('HMGET', KEYS[2], 'deleted', 'fence')
 if meta[1] then return {'GONE', 'deleted'} end
-local record = redis.call('HMGET', KEYS[3], 'fence', 'state')
+local record = redis.call('HMGET', KEYS[3], 'fence', 'state', 'seq')
 local ours, stored = fence_number(fence), fence_number(record[1])
 if ours < stored or (ours == stored and fence ~= record[1]) then return {'FENCED', record[1]} end
 if record[2] == 'complete' or record[2] == 'failed' or record[2] == 'cancelled' then return {'TERMINAL', record[2]} end
 
-local fields = tonumber(ARGV[6])
-for i = 0, fields - 1 do redis.call('HSET', KEYS[3], ARGV[7 + 2 * i], ARGV[8 + 2 * i]) end
+-- Done already: this is a late or repeated copy of the call, which must not turn anything back.
+if (record[1] or '') ~= ARGV[6] or (record[3] or '') ~= ARGV[7] then return {'OK'} end
+
+local fields = tonumber(ARGV[8])
+for i = 0, fields - 1 do redis.call('HSET', KEYS[3], ARGV[9 + 2 * i], ARGV[10 + 2 * i]) end
 redis.call('HSET', KEYS[3], 'fence', fence, 'seq', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[3], 'state', ARGV[4]) end
 redis.call('HSET', KEYS[2], 'writer', '')
@@ -25,8 +29,8 @@ if not redis.call('LPOS', KEYS[6], task) then redis.call('LPUSH', KEYS[6], task)
 if not redis.call('LPOS', KEYS[7], task) then redis.call('RPUSH', KEYS[7], task) end
 redis.call('SET', KEYS[11], task .. '|' .. fence, 'PX', ARGV[5])
 
-local at = 7 + 2 * fields
-redis.call('DEL', KEYS[8], KEYS[9])
+-- Over what the store still has of earlier attempts, which this one does not remember.
+local at = 9 + 2 * fields
 if ARGV[at] == '1' then redis.call('SET', KEYS[8], ARGV[at + 1]) end
 for i = at + 2, #ARGV, 2 do redis.call('HSET', KEYS[9], ARGV[i], ARGV[i + 1]) end
 if redis.call('HDEL', KEYS[2], 'expires') == 1 then

@@ -56,8 +56,11 @@ class Ring:
         return chosen
 
     def acknowledge(self, batch: list[Item], now: float) -> None:
-        """The batch, the oldest that waited, is in the log."""
-        for item in batch:
+        """The batch, and with it everything before it, is in the log."""
+        for index in range(len(self._items) - self.waiting, len(self._items)):
+            item = self._items[index]
+            if item.sequence > batch[-1].sequence:
+                break
             item.acknowledged_at = now
             self.waiting_bytes -= item.size
             self._kept_bytes += item.size

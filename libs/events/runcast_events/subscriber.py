@@ -125,4 +125,5 @@ class Subscriber:
             await asyncio.sleep(PING_S)
             if monotonic() - self._heard_at > SILENCE_S:
                 raise TimeoutError(f"nothing heard for {SILENCE_S} s")
-            await connection.send_command("PING", check_health=False)
+            async with asyncio.timeout(PING_S):  # a dead peer with a full socket takes nothing
+                await connection.send_command("PING", check_health=False)

@@ -36,8 +36,17 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(app: Any, *, host: str, port: int, on_exit: Callable[[], None] | None = None, grace_s: int = 10) -> None:
-    """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143."""
+def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    on_exit: Callable[[], None] | None = None,
+    grace_s: int = 10,
+    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+) -> None:
+    """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143.
+    `http`: another protocol class than uvicorn's own."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -49,6 +58,7 @@ def serve(app: Any, *, host: str, port: int, on_exit: Callable[[], None] | None 
         timeout_graceful_shutdown=grace_s,
         lifespan="on",
         ws="none",
+        http=http,
         # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
         proxy_headers=False,
     )
@@ -66,7 +76,15 @@ def raise_file_limit(files: int) -> None:
 class SideServer:
     """A second server inside a running process (the admin endpoint): owned by whoever starts it."""
 
-    def __init__(self, app: Any, host: str, port: int, *, lifespan: Literal["on", "off"] = "off") -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        lifespan: Literal["on", "off"] = "off",
+        http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
@@ -75,6 +93,7 @@ class SideServer:
             access_log=False,
             lifespan=lifespan,
             ws="none",
+            http=http,
             timeout_graceful_shutdown=2,
             proxy_headers=False,
         )

@@ -4,6 +4,7 @@ import asyncio
 
 from runcast_gateway.app import create_app
 from runcast_gateway.connections import Connections
+from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
 from runcast_service.logging import configure_logging
 from runcast_service.server import raise_file_limit, serve
@@ -27,6 +28,7 @@ def main() -> None:
         port=settings.port,
         on_exit=drain,
         grace_s=int(settings.drain_s) + 5,
+        http=StreamProtocol,
     )
 
 

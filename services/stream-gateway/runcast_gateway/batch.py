@@ -32,14 +32,15 @@ class Target:
 
 
 class Batch:
-    """Filled event by event, in order. `hidden`: the last event was left out, so the client's own cursor is behind."""
+    """Filled event by event, in order. `hidden`: the last event was left out, so the client's own cursor is behind.
+    `events` and `size`: how many are shown, and their bytes."""
 
-    __slots__ = ("cursor", "ended", "events", "frames", "hidden", "target")
+    __slots__ = ("cursor", "ended", "events", "frames", "hidden", "size", "target")
 
     def __init__(self, target: Target, cursor: EventId) -> None:
         self.target, self.cursor = target, cursor
         self.frames: list[bytes] = []
-        self.events = 0
+        self.events = self.size = 0
         self.hidden = self.ended = False
 
     def passes(self, event_id: EventId, event_type: str, task_id: str) -> bool:
@@ -52,6 +53,7 @@ class Batch:
     def show(self, frame: bytes) -> None:
         self.frames.append(frame)
         self.events += 1
+        self.size += len(frame)
 
     def gap(self, gap: Gap) -> None:
         """Gaps are never hidden."""

@@ -13,13 +13,14 @@ from time import monotonic, time
 from redis.exceptions import RedisError
 
 from runcast_events.channel import Channel, Item
-from runcast_events.continuity import Gap, Reason, follows, gap_before
 from runcast_events.hub import Hub
 from runcast_events.ids import EventId
-from runcast_events.reader import FIRST_PAGE, PAGE, LogReader, Page
+from runcast_events.reader import LogReader
 from runcast_gateway import sse
 from runcast_gateway.batch import Batch, Target
 from runcast_gateway.metrics import Metrics
+from runcast_gateway.replay import Replay
+from runcast_tasks.record import Records
 
 Write = Callable[[bytes], Awaitable[None]]
 CURSOR_EVERY_S = 5.0
@@ -47,18 +48,20 @@ class Connection:
         *,
         hub: Hub,
         reader: LogReader,
+        records: Records,
         metrics: Metrics,
         heartbeat_s: float,
     ) -> None:
         self._target, self.cursor, self._greeting = target, cursor, greeting
-        self._hub, self._reader, self._metrics = hub, reader, metrics
+        self._hub, self._metrics = hub, metrics
+        self._replay = Replay(target, reader, records)
         self._heartbeat_s = heartbeat_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self.position = 0
         self.live = False
         self.sending_since: float | None = None
         self._wrote_at = self._shown_at = monotonic()
         self._hidden = False
-        self._ended = self._first_read = False
+        self._ended = False
         self._closing: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._write_bytes: Write | None = None
@@ -93,16 +96,16 @@ class Connection:
                     if items is None:
                         self.live = False
                     elif items:
-                        await self._deliver(items)
+                        await self._deliver(channel, items)
                     else:
                         await self._wait()
                 elif channel.cursor is None:
                     await self._wait()
-                elif channel.cursor == self.cursor and self._first_read:
+                elif channel.cursor == self.cursor and self._replay.started:
                     channel.join(self)
                     self.live = True
                 else:
-                    await self._replay(channel)
+                    await self._read_on(channel)
             return "end"
         finally:
             self._hub.unwatch(channel, self)
@@ -154,13 +157,14 @@ class Connection:
 
     # --- live ----------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, items: list[Item]) -> None:
+    async def _deliver(self, channel: Channel, items: list[Item]) -> None:
         batch = Batch(self._target, self.cursor)
         for item in items:
-            if item.gap is not None:
-                batch.gap(item.gap)
-                self._metrics.gaps.labels(item.gap.reason).inc()
-            elif batch.passes(item.id, item.type, item.task_id):
+            if item.gap is not None:  # the replay meets it in the log, and can read what it means for us
+                channel.leave(self)
+                self.live = False
+                break
+            if batch.passes(item.id, item.type, item.task_id):
                 batch.show(item.frame)
             if batch.ended:
                 break
@@ -170,58 +174,23 @@ class Connection:
 
     # --- replay --------------------------------------------------------------------------------------------------
 
-    async def _replay(self, channel: Channel) -> None:
-        """Read one page and send it, up to the channel's cursor, so that the two can meet."""
-        keys = self._target.keys
+    async def _read_on(self, channel: Channel) -> None:
+        """Read and send what comes next in the log, up to the channel's cursor, so that the two can meet."""
         try:
-            page = await self._reader.page(keys, self.cursor, PAGE if self._first_read else FIRST_PAGE)
-            batch, gap = self._choose(page, channel.cursor)
-            if batch.cursor == self.cursor and gap is None:
-                gap = await self._break_at(page)
-            if gap is not None:
-                gap = await self._reader.settle(keys, gap)
+            step = await self._replay.read(self.cursor, channel.cursor)
         except (RedisError, OSError):
             # The store is away. The hub tries on; we look again when it brings news, or after a moment.
             await self._meet(channel)
             return
-        self._first_read = True
-        if gap is not None:
-            batch.gap(gap)
-            self._metrics.gaps.labels(gap.reason).inc()
-        elif page.tail.deleted == batch.cursor:
-            batch.ended = True
-        moved = batch.cursor != self.cursor or batch.ended
-        self._metrics.replayed.inc(batch.events)
-        await self._flush(batch)
+        if step.beyond:
+            self._hub.changed(channel)
+        if step.gap is not None:
+            self._metrics.gaps.labels(step.gap.reason).inc()
+        moved = step.batch.cursor != self.cursor or step.batch.ended
+        self._metrics.replayed.inc(step.batch.events)
+        await self._flush(step.batch)
         if not moved and channel.cursor != self.cursor:
             await self._meet(channel)
-
-    def _choose(self, page: Page, limit: EventId | None) -> tuple[Batch, Gap | None]:
-        """The page's events that follow, up to `limit`: beyond it the channel's members will get them, and we with
-        them. A gap where the log breaks off."""
-        batch = Batch(self._target, self.cursor)
-        for entry in page.entries:
-            if limit is not None and entry.id > limit:
-                break
-            if not follows(batch.cursor, entry.id, entry.prev):
-                return batch, gap_before(batch.cursor, entry)
-            if batch.passes(entry.id, entry.type, entry.task_id):
-                batch.show(sse.event(entry))
-            if batch.ended:
-                break
-        return batch, None
-
-    async def _break_at(self, page: Page) -> Gap | None:
-        """Nothing follows our cursor here: is it because the log no longer has it, or lost what follows?"""
-        tail = page.tail
-        if tail.id < self.cursor:  # and the tail was read after our cursor was set
-            reason: Reason = "gone" if not tail.exists else "rewound" if self._first_read else "unknown_cursor"
-            return Gap(self.cursor, tail.id, reason)
-        if tail.id > self.cursor and not page.entries:
-            again = await self._reader.page(self._target.keys, self.cursor, 1)  # it may have been appended just now
-            if not again.entries and again.tail == tail:
-                return Gap(self.cursor, tail.id, "trimmed")
-        return None
 
     async def _meet(self, channel: Channel) -> None:
         """The channel is not where the log ends for us: have it looked after, and wait for it, but not for ever."""

@@ -12,10 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from runcast_events.errors import InvalidId
 from runcast_events.ids import DEFAULT_TENANT, EventId, check_session_id, session_of
+from runcast_events.keys import SessionKeys
+from runcast_events.reader import Tail
 from runcast_gateway import sse
 from runcast_gateway.batch import Target
 from runcast_gateway.connection import Connection, Greeting
 from runcast_gateway.cursor import Filter, parse_cursor, parse_filter
+from runcast_gateway.protocol import ABORT
 from runcast_gateway.state import State, state_of
 from runcast_service.problem import Problem, responses
 from runcast_tasks.errors import NotFound
@@ -45,6 +48,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.head("/sessions/{session_id}", include_in_schema=False)
 @router.get("/sessions/{session_id}", operation_id="streams_session", responses=_STREAM, summary="Follow a session")
 async def stream_session(
     request: Request,
@@ -64,7 +68,7 @@ async def stream_session(
     shown = parse_filter(session_id, types, task_id)
     keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
     try:
-        (tail,) = await state["reader"].tails([keys])
+        tail = await _tail(state, keys)
     except (RedisError, OSError):
         return _unavailable(request)
     if tail.deleted is not None and (cursor is None or cursor >= tail.deleted):
@@ -72,6 +76,7 @@ async def stream_session(
     return _open(request, Target(keys, session_id, shown), tail.id if cursor is None else cursor, "session")
 
 
+@router.head("/tasks/{task_id}", include_in_schema=False)
 @router.get("/tasks/{task_id}", operation_id="streams_task", responses=_STREAM, summary="Follow a task to its end")
 async def stream_task(
     request: Request,
@@ -92,7 +97,7 @@ async def stream_task(
     keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
     try:
         record = await state["records"].task(task_id)
-        (tail,) = await state["reader"].tails([keys])
+        tail = await _tail(state, keys)
     except NotFound as error:
         raise Problem(404, "not_found", str(error)) from None
     except (RedisError, OSError):
@@ -101,13 +106,6 @@ async def stream_task(
         return Response(status_code=204)
     start = tail.id if cursor is None else max(cursor, record.after_id)
     return _open(request, Target(keys, session_id, shown, task_id), start, "task")
-
-
-@router.head("/sessions/{session_id}", include_in_schema=False)
-@router.head("/tasks/{task_id}", include_in_schema=False)
-async def head() -> Response:
-    """Headers only: a GET would never end."""
-    return Response(headers=HEADERS)
 
 
 @router.get("/stats", operation_id="streams_stats", summary="What this gateway process does")
@@ -127,9 +125,20 @@ async def stats(request: Request) -> dict[str, object]:
     }
 
 
+async def _tail(state: State, keys: SessionKeys) -> Tail:
+    (tail,) = await state["reader"].tails([keys])
+    if tail is None:
+        raise Problem(500, "broken_log", "the store has something else in the place of this log; it was logged")
+    return tail
+
+
 def _open(request: Request, target: Target, cursor: EventId, kind: str) -> Response:
     state = state_of(request)
     settings = state["settings"]
+    if request.method == "HEAD":  # headers only: a stream would never end
+        answer = Response(headers=HEADERS)
+        del answer.headers["content-length"]
+        return answer
     if state["connections"].draining:
         return _come_back(settings.retry_ms)
     retry_ms = random.randint(settings.retry_ms, settings.retry_ms * 3)  # noqa: S311 - jitter
@@ -140,6 +149,7 @@ def _open(request: Request, target: Target, cursor: EventId, kind: str) -> Respo
         greeting,
         hub=state["hub"],
         reader=state["reader"],
+        records=state["records"],
         metrics=state["metrics"],
         heartbeat_s=settings.heartbeat_s,
     )
@@ -185,7 +195,9 @@ class EventStream(Response):
                     if connection not in state["connections"].timed_out:
                         raise
                     reason = "send_timeout"
-            if reason != "gone":
+            if reason == "send_timeout":
+                scope["extensions"][ABORT]["abort"]()
+            elif reason != "gone":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             state["metrics"].closed.labels(reason).inc()

@@ -73,6 +73,8 @@ class Attempt:
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
         self._transcript = Transcript()
         self._written: dict[str, int] = {}
+        self._over = asyncio.Event()
+        """Set with the last event's way to the publisher: it gives the lease back."""
         self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
 
     async def run(self) -> str:
@@ -80,7 +82,7 @@ class Attempt:
         EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
-                group.create_task(self._deps.claims.keep(self._claim), name="lease keeper"),
+                group.create_task(self._deps.claims.keep(self._claim, self._over), name="lease keeper"),
                 group.create_task(self._postpone(), name="reaper's hint"),
                 group.create_task(self._fail_with_publisher(), name="publisher's watch"),
             ]
@@ -126,7 +128,7 @@ class Attempt:
             logger.exception("no workspace", extra=self._about)
             return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
         began = monotonic()
-        await self._write(TaskStarted(attempt=self._record.attempt, worker=self._deps.name, workspace=workspace.origin))
+        await self._write(TaskStarted(worker=self._deps.name, workspace=workspace.origin))
         # Before it is known to be ours nothing may have effects: it could have been cancelled while it was queued.
         await self._publisher.acknowledged()
         stop = await self._until_stopped(self._play(agent, workspace))
@@ -231,6 +233,7 @@ class Attempt:
         return TaskFailed(error=error.encode(errors="replace").decode(), kind=kind, retryable=False)
 
     async def _end(self, event: Event) -> str:
+        self._over.set()
         await self._write(event)
         return NAMES.get(event.event_type, "requeued")
 
