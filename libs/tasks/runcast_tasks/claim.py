@@ -36,6 +36,11 @@ class Claim:
     """Monotonic seconds from before the claim was sent: the lease is believed from here."""
 
 
+class LeaseLapsed(LeaseLost):
+    """The lease could not be renewed in time. It is not known to be another's: the attempt may still say that it gives
+    its task up, since that is fenced."""
+
+
 class Claims:
     """Claims tasks of one store for one worker process."""
 
@@ -58,28 +63,35 @@ class Claims:
         record = decode_hash(dict(zip(raw[::2], raw[1::2], strict=True)))
         return Claim(parse_record(record), Hold(keys, task_id, fence, record, lease_ms), claimed_at)
 
-    async def keep(self, claim: Claim) -> None:
-        """Renew the lease until cancelled. Raises LeaseLost when it is another's or could not be renewed in time."""
-        hold = claim.hold
-        keys = [hold.keys.lease, hold.keys.task(hold.task_id)]
+    async def keep(self, claim: Claim, over: asyncio.Event | None = None) -> None:
+        """Renew the lease until cancelled. Raises LeaseLost when it is another's, LeaseLapsed when it could not be
+        renewed in time. `over`: set once the attempt has handed its last event over, which gives the lease back; it is
+        not renewed from then on, and only the time counts."""
+        hold, over = claim.hold, over or asyncio.Event()
         renewed_at, interval_s = claim.claimed_at, self._lease_ttl_s / RENEWALS_PER_TTL
         while True:
             await asyncio.sleep(min(interval_s, max(0.0, self._deadline(renewed_at) - monotonic())))
             asked_at = monotonic()
-            try:
-                async with asyncio.timeout(max(0.05, self._deadline(renewed_at) - asked_at)):
-                    answer = await self._renew(keys=keys, args=[hold.task_id, hold.fence, hold.lease_ms])
-            except (RedisError, OSError) as error:  # TimeoutError is an OSError
-                logger.warning("lease not renewed: %s", error or "timed out", extra={"task_id": hold.task_id})
-                answer = b""
-            if answer == b"LOST":
+            answer = b"" if over.is_set() else await self._ask(hold, self._deadline(renewed_at) - asked_at)
+            if answer == b"LOST" and not over.is_set():
                 raise LeaseLost(f"the lease of {hold.task_id} is another's")
             if answer in (b"KEPT", b"RETAKEN"):
                 renewed_at = asked_at
             elif monotonic() >= self._deadline(renewed_at):
-                raise LeaseLost(f"the lease of {hold.task_id} could not be renewed in time")
+                raise LeaseLapsed(f"the lease of {hold.task_id} could not be renewed in time")
             else:
                 await asyncio.sleep(interval_s / 10)  # the store is away or was rewound: ask again soon
+
+    async def _ask(self, hold: Hold, timeout_s: float) -> bytes:
+        """The store's answer to a renewal; empty where there is none in time."""
+        keys = [hold.keys.lease, hold.keys.task(hold.task_id)]
+        try:
+            async with asyncio.timeout(max(0.05, timeout_s)):
+                answer: bytes = await self._renew(keys=keys, args=[hold.task_id, hold.fence, hold.lease_ms])
+        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            logger.warning("lease not renewed: %s", error or "timed out", extra={"task_id": hold.task_id})
+            return b""
+        return answer
 
     def _deadline(self, renewed_at: float) -> float:
         return renewed_at + self._lease_ttl_s * SELF_STOP

@@ -9,8 +9,9 @@ from redis.exceptions import RedisError
 from runcast_events.errors import EventsError
 from runcast_events.ids import session_of
 from runcast_events.log import Appended
+from runcast_events.states import TERMINAL
 from runcast_tasks.claim import Claim
-from runcast_tasks.errors import LeaseLost
+from runcast_tasks.errors import LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.attempt import Attempt
 from runcast_worker.deps import Deps
@@ -43,18 +44,29 @@ class Runner:
         if record.attempt == 1:
             metrics.queue_seconds.labels(label).observe(max(0.0, time() - record.created_at / 1000))
         logger.info("attempt begins", extra=about)
-        attempt, outcome = Attempt(self._deps, tenant, claim), "lost"
+        attempt, outcome, last = Attempt(self._deps, tenant, claim), "lost", None
         with metrics.running.track_inprogress():
             try:
                 outcome = await attempt.run()
+                last = attempt.last
             except* (LeaseLost, EventsError, RedisError, OSError) as lost:
                 reasons = "; ".join(str(error) or type(error).__name__ for error in lost.exceptions)
                 logger.warning("attempt stopped without an end: %s", reasons, extra=about)
+                outcome = await self._found(tenant, claim)
             finally:
                 metrics.ended.labels(label, outcome).inc()
         logger.info("attempt ends: %s", outcome, extra=about)
         if outcome != "lost":
-            await self._pass_on(tenant, record, outcome, attempt.last)
+            await self._pass_on(tenant, record, outcome, last)
+
+    async def _found(self, tenant: str, claim: Claim) -> str:
+        """How an attempt ended that does not know it: its terminal event may be in the log although it was lost."""
+        try:
+            record = await Records(self._deps.events, self._deps.keyspace, tenant).task(claim.record.id)
+        except (NotFound, RedisError, OSError) as error:
+            logger.warning("the end is not known: %s", error, extra={"task_id": claim.record.id})
+            return "lost"
+        return record.state if record.state in TERMINAL and record.fence == claim.hold.fence else "lost"
 
     async def _pass_on(self, tenant: str, record: TaskRecord, outcome: str, last: Appended | None) -> None:
         """Ring for what runs next. What cannot be rung for is found by the reaper."""
