@@ -267,17 +267,13 @@ async def test_a_client_that_takes_nothing_is_dropped_after_the_send_timeout(red
         await wait_until(closed, timeout_s=15)
         client.settimeout(5)
 
-        def read_to_the_end() -> int:
-            taken = 0
+        def read_to_the_end() -> None:
             with client:
-                try:
-                    while data := client.recv(1 << 20):
-                        taken += len(data)
-                except ConnectionResetError:
+                while client.recv(1 << 20):
                     pass
-            return taken
 
-        assert await asyncio.to_thread(read_to_the_end) < 300 * 60_000
+        with pytest.raises(ConnectionResetError):  # closed, it would first have flushed what it buffers
+            await asyncio.to_thread(read_to_the_end)
     await redis.flushdb()
 
 
