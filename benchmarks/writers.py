@@ -33,7 +33,7 @@ class Writer:
 
     def begin(self, worker: str) -> list[Encoded]:
         """What an attempt writes first."""
-        events = TaskStarted(attempt=1, worker=worker, workspace="new"), OutputStart(part_id="1")
+        events = TaskStarted(worker=worker, workspace="new"), OutputStart(part_id="1")
         return [self.envelope.encode(event) for event in events]
 
     def _room(self) -> int:
