@@ -1,15 +1,20 @@
 """The doorbell: how fast a ring is answered, and what it survives."""
 
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from runcast_local.store import Store
-from runcast_tasks.queue import RING_LIFE_S
+from runcast_tasks.queue import RING_LIFE_S, Queue
 from runcast_worker.doorbell import STARTING_S, Doorbell
 from tests.attempts import TENANT, entries
 from tests.conftest import connect, wait_until
 from tests.history import check_log, check_tasks
+from tests.proxy import running_proxy
 from tests.worker.conftest import Client, StartWorker, client_of
 
 
@@ -60,6 +65,82 @@ async def test_a_ring_that_makes_no_sense_is_dropped(client: Client, start_worke
             return await client.redis.zcard("runcast:rings") == 0
 
         await wait_until(empty)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"t": "x"}, {"f": []}, {"et": "x"}, {"a": 7}, {"k": None}, None], ids=lambda changes: str(changes)
+)
+async def test_a_job_that_is_none_is_dropped_with_its_keys(
+    client: Client, start_worker: StartWorker, changes: dict[str, object] | None
+) -> None:
+    """The worker goes on, and no other finds the same ring."""
+    job = {"t": None, "f": "run_task", "a": [TENANT, "s1.abcdefghij"], "k": {}, "et": 1, **(changes or {})}
+    await client.redis.set("arq:job:bad", "{" if changes is None else json.dumps(job))
+    await client.redis.zadd("runcast:rings", {"bad": 1})
+    async with start_worker():
+        await client.ended(await client.submit(agent="script", count=1))
+
+        async def dropped() -> bool:
+            return not await client.redis.exists("arq:job:bad", "arq:retry:bad", "arq:in-progress:bad", "runcast:rings")
+
+        await wait_until(dropped)
+
+
+@pytest.mark.parametrize(("ring", "score"), [(b"\xff", 1), (b"bad", float("-inf"))])
+async def test_a_ring_that_cannot_be_one_is_dropped(
+    client: Client, start_worker: StartWorker, ring: bytes, score: float
+) -> None:
+    """Its id is no text, or its time no number of milliseconds."""
+    await client.redis.set(b"arq:job:" + ring, "{}")
+    await client.redis.zadd("runcast:rings", {ring: score})
+    async with start_worker():
+        await client.ended(await client.submit(agent="script", count=1))
+
+        async def dropped() -> bool:
+            return not await client.redis.exists(b"arq:job:" + ring, "runcast:rings")
+
+        await wait_until(dropped)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held by another"])
+@pytest.mark.parametrize("replies", range(6))
+async def test_a_slot_is_neither_lost_nor_given_back_twice_wherever_the_store_falls_silent(
+    redis: Redis, store: Store, replies: int, held: bool
+) -> None:
+    """After that many replies of a look at the queue. Later the only slot serves one ring after the other."""
+    keys, number = client_of(redis).queue.keys, redis.connection_pool.connection_kwargs["db"]
+    answered: list[str] = []
+
+    async def answer(_tenant: str, task_id: str, claimed: Callable[[], Awaitable[None]]) -> None:
+        await claimed()
+        answered.append(task_id)
+
+    async with running_proxy(store.port) as proxy:
+        proxied = connect(f"{proxy.url}/{number}", "test", command_timeout_s=0.1, retries=0)
+        await proxied.ping()
+        doorbell = Doorbell(proxied, keys, "test", answer, max_jobs=1, poll_delay_s=0.02)
+        await Queue(redis, keys).ring(TENANT, "s1.aaaaaaaaaa", "first")
+        if held:
+            await redis.set("arq:in-progress:s1.aaaaaaaaaa:first", "1")
+        silent_from = proxy.replies + replies
+
+        def count(reply: int) -> bool:
+            proxy.silent = proxy.silent or reply >= silent_from
+            return False
+
+        proxy.lose_reply = count
+        looking = asyncio.create_task(doorbell.main())
+        await wait_until(lambda: proxy.silent or looking.done())
+        proxy.lose_reply, proxy.silent = lambda _: False, False
+        proxy.cut()
+        await redis.delete("arq:in-progress:s1.aaaaaaaaaa:first")  # as it lapses
+        for letter in "bcd":
+            await Queue(redis, keys).ring(TENANT, f"s1.{letter * 10}")
+        await wait_until(lambda: {task_id[3] for task_id in answered} >= set("abcd"), message=f"{answered}")
+        await doorbell.drain(5, asyncio.Event())
+        assert (doorbell.job_counter, looking.done(), looking.exception()) == (0, True, None)
+        await proxied.aclose()
+    await redis.flushdb()
 
 
 async def test_arq_is_set_up_against_its_traps(redis: Redis) -> None:

@@ -7,11 +7,19 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import httpx2
+import pytest
 
+from runcast_events.events import Event, OutputStart
+from runcast_worker.deps import open_deps
+from runcast_worker.engines import EngineTask
+from runcast_worker.engines.script import ScriptEngine
+from runcast_worker.settings import WorkerSettings
+from runcast_worker.worker import work
+from tests.attempts import session_keys
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
 
@@ -64,6 +72,51 @@ async def test_what_does_not_end_in_time_is_finished_by_another_worker(
     assert types[requeued - 1] == "output_complete"
     starts = [json.loads(entry.payload)["worker"] for entry in log if entry.type == "task_started"]
     assert starts == [first.name, second.name]
+
+
+@pytest.mark.parametrize("drain_s", [0, 10])
+async def test_a_drain_that_begins_in_the_midst_of_many_starts_leaves_no_task_held(
+    client: Client, start_worker: StartWorker, drain_s: float
+) -> None:
+    """What has started ends or is given back; what has not stays queued, to be claimed by another worker at once."""
+    begun = asyncio.Event()
+
+    class Short:
+        async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+            begun.set()
+            yield OutputStart(part_id="1")
+            await asyncio.sleep(0.3)
+
+    ids = [await client.submit(session_id=f"s{number}") for number in range(40)]
+    async with start_worker({"demo": Short()}, max_jobs=50, drain_s=drain_s) as deps:
+        await begun.wait()
+    assert deps.requeue.is_set() == (drain_s == 0)
+    records = [await client.record(task_id) for task_id in ids]
+    assert {record.state for record in records} <= {"queued", "complete"}
+    assert min(record.attempt for record in records) == 0, "all had started: the drain came too late to show anything"
+    for task_id in ids:
+        assert not await client.redis.exists(session_keys(task_id.partition(".")[0]).lease)
+    assert {record.crashes for record in records} == {0}
+    async with start_worker({"demo": Short()}, max_jobs=50):
+        for task_id in ids:
+            await client.ended(task_id)
+
+
+async def test_a_worker_that_is_cancelled_gives_back_what_runs(
+    client: Client, redis_url: str, agents_file: Path, tmp_path: Path
+) -> None:
+    """As when one of its parts fails: the task is queued for another at once, and nothing counts as its crash."""
+    settings = WorkerSettings(redis_url=redis_url, agents_file=agents_file, workspaces=tmp_path / "workspaces")
+    async with open_deps(settings, {"script": ScriptEngine()}) as deps:
+        working = asyncio.create_task(work(deps, asyncio.Event()))
+        task_id = await client.submit(agent="script", count=1000, rate=100)
+        await client.wrote("output")
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    record = await client.record(task_id)
+    assert (record.state, record.crashes) == ("queued", 0)
+    assert not await client.redis.exists(session_keys().lease)
+    await client.redis.flushdb()
 
 
 async def test_a_worker_process_serves_its_admin_endpoint_and_drains_on_sigterm(

@@ -8,8 +8,11 @@ used as guarantees. Why: docs/decisions/0003-arq-is-a-doorbell.md.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import isfinite
+from time import monotonic, time
 from typing import Any
 
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.worker import Retry, Worker, func
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -29,6 +32,8 @@ STARTING_S = 10
 """arq's own lease on a ring: it only has to last from the poll to the claim, which takes the ring away."""
 BACKOFF_S = (0.1, 2.0)
 STOP_S = 4.0
+LOOK_S = 0.5
+"""A look at the queue, and the starts it leads to, get this long to end when a drain begins."""
 
 
 class Doorbell(Worker):
@@ -73,9 +78,10 @@ class Doorbell(Worker):
         return subscriber
 
     async def main(self) -> None:
-        """The one loop: look, then wait for a ring or the poll delay. Ends by cancellation only."""
+        """The one loop: look, then wait for a ring or the poll delay. Ends by the drain."""
+        self.main_task = asyncio.current_task()
         pause_s = BACKOFF_S[0]
-        while True:
+        while self.allow_pick_jobs:
             self._rung.clear()
             try:
                 await self._poll_iteration()
@@ -92,35 +98,78 @@ class Doorbell(Worker):
                 pass
 
     async def drain(self, drain_s: float, hurry: asyncio.Event) -> None:
-        """Answer no more rings; give the running ones `drain_s`, then set `hurry` and give them four seconds more."""
+        """Answer no more rings; give the running ones `drain_s`, then set `hurry` and give them four seconds more. What
+        still runs then is cancelled. Idempotent."""
         self.allow_pick_jobs = False
+        self.wake()
+        if self.main_task is not None:  # what it is about to start must have started
+            await asyncio.wait({self.main_task}, timeout=LOOK_S)
+            self.main_task.cancel()  # it hangs in a store that is away
+            await asyncio.wait({self.main_task}, timeout=LOOK_S)
         if await self._ended(drain_s):
             return
         hurry.set()
-        if not await self._ended(STOP_S):
-            await self.stop()
-
-    async def stop(self) -> None:
-        """Cancel what is still running, and see it end."""
+        if await self._ended(STOP_S):
+            return
         for task in self.tasks.values():
             task.cancel()
         await self._ended(STOP_S)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Not arq's own: that one gives a slot back twice, or never, when the store fails between its commands, and
+        does not see that a drain has begun. Here a slot is taken when the job starts, with no wait between."""
+        for raw in job_ids:
+            if not self.allow_pick_jobs or self.job_counter >= self.max_jobs:
+                return
+            await self._start(raw)
+
+    async def _start(self, raw: bytes) -> None:
+        score = await self.pool.zscore(self.queue_name, raw)
+        if score is None or score > time() * 1000:
+            return  # another worker has claimed it, or put it off
+        if not raw.isascii() or not isfinite(score):
+            logger.error("a ring that nobody of ours rang: %r at %s", raw[:80], score)
+            await self._drop(raw)
+            return
+        job_id, lease_ms = raw.decode(), int(self.in_progress_timeout_s * 1000)
+        if not await self.pool.set(in_progress_key_prefix + job_id, b"1", px=lease_ms, nx=True):
+            return  # another worker is starting it
+        await self.sem.acquire()  # never waits: arq counts in both, and the counter was looked at
+        self.job_counter += 1
+        task = asyncio.create_task(self.run_job(job_id, int(score)), name=f"ring {job_id}")
+        task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
+        self.tasks[job_id] = task
+
+    async def run_job(self, job_id: str, score: int) -> None:
+        """Raises nothing: arq would end the whole worker with it, and every other that reads the same ring."""
         try:
-            await super().start_jobs(job_ids)
-        except (RedisError, OSError):
-            # arq took a slot for the job that it could not start, and would never give it back.
-            self._release_sem_dec_counter_on_complete()
-            raise
+            await super().run_job(job_id, score)
+        except (RedisError, OSError) as error:
+            logger.warning("a ring waits for the queue store: %s", error or type(error).__name__)
+        except Exception:
+            logger.exception("a ring that cannot be read is dropped")
+            try:
+                await self._drop(job_id.encode())
+            except (RedisError, OSError) as error:
+                logger.warning("it comes again: %s", error or type(error).__name__)
+
+    async def _drop(self, raw: bytes) -> None:
+        await self.pool.zrem(self.queue_name, raw)
+        prefixes = (job_key_prefix, retry_key_prefix, in_progress_key_prefix)
+        await self.pool.delete(*(prefix.encode() + raw for prefix in prefixes))
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
         self.wake()  # a slot is free: somebody may wait for it
 
     async def _ended(self, timeout_s: float) -> bool:
-        running = [task for task in self.tasks.values() if not task.done()]
-        return not running or not (await asyncio.wait(running, timeout=timeout_s))[1]
+        deadline = monotonic() + timeout_s
+        while running := [task for task in self.tasks.values() if not task.done()]:
+            rest = deadline - monotonic()
+            if rest <= 0:
+                return False
+            await asyncio.wait(running, timeout=rest)
+        return True
 
     async def _ring(self, ctx: dict[str, Any], tenant: str, task_id: str) -> None:
         async def claimed() -> None:
@@ -130,6 +179,8 @@ class Doorbell(Worker):
             except (RedisError, OSError) as error:
                 logger.warning("a claimed ring stays in the queue: %s", error, extra={"task_id": task_id})
 
+        if not self.allow_pick_jobs:
+            raise Retry  # for another worker: this one drains
         try:
             await self._answer(check_tenant(tenant), check_task_id(task_id), claimed)
         except InvalidId:

@@ -54,5 +54,5 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                 for part in parts:
                     part.cancel()
         finally:
-            await doorbell.stop()
+            await doorbell.drain(0, deps.requeue)  # where a part has failed, what runs is given back all the same
     logger.info("worker %s has ended", deps.name)
