@@ -152,8 +152,7 @@ class TaskFailure(BaseModel):
 
 
 class TaskDocument(_Task):
-    """A task. `prompt` is whole; a `final_answer` above 64 KiB is cut here, and whole in the session's messages while
-    it is among those shown."""
+    """A task, its `prompt` whole. A `final_answer` above 64 KiB is cut here; a session's newest messages are whole."""
 
     params: dict[str, JsonValue]
     metadata: dict[str, JsonValue]
