@@ -1,6 +1,7 @@
 """The edge between real servers: what passes, when, and what either side's leaving does to the other."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
@@ -46,6 +47,40 @@ async def test_the_table_of_routes_decides_who_answers() -> None:
 async def test_the_root_tells_where_things_are(client: httpx2.AsyncClient) -> None:
     """Somebody who opens the origin in a browser finds the documentation of the API."""
     assert (await client.get("/")).json()["docs"] == "/api/docs"
+
+
+async def target(client: httpx2.AsyncClient, line: bytes) -> tuple[int, str | None, bytes]:
+    """Status, content type and body of what is answered to a request line, which no client library tidies up."""
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    writer.close()
+    headers = dict(header.split(": ", 1) for header in head.decode().split("\r\n")[1:])
+    return int(head.split()[1]), headers.get("content-type"), body
+
+
+@pytest.mark.parametrize(
+    "path", ["/..", "/stream/../api/x", "/stream/%2e%2E/api/x", "/stream%2f..%2fapi/x", "/api/./x"]
+)
+async def test_a_path_that_would_become_another_one_is_refused(client: httpx2.AsyncClient, path: str) -> None:
+    """Else the service that is chosen by one path would be asked for another one."""
+    status, kind, body = await target(client, b"GET " + path.encode())
+    assert (status, kind) == (400, "application/problem+json")
+    assert json.loads(body)["code"] == "invalid_path"
+
+
+@pytest.mark.parametrize("path", ["/stream/...", "/stream/%252e%252e/x", "//elsewhere/x", "/x?y=/../z"])
+async def test_dots_that_are_no_segment_pass(client: httpx2.AsyncClient, path: str) -> None:
+    """As they are."""
+    status, _, body = await target(client, b"GET " + path.encode())
+    assert (status, json.loads(body)["target"].rstrip("?")) == (200, path)
+
+
+async def test_a_request_for_no_path_is_refused(client: httpx2.AsyncClient) -> None:
+    """`OPTIONS *` asks a server about itself; there is nothing to say."""
+    status, kind, body = await target(client, b"OPTIONS *")
+    assert (status, kind) == (400, "application/problem+json")
+    assert json.loads(body)["code"] == "invalid_path"
 
 
 async def test_a_chunk_arrives_before_the_next_one_is_sent(client: httpx2.AsyncClient, upstream: Upstream) -> None:

@@ -7,7 +7,7 @@ and what was cut off never looks complete.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import httpx2
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from runcast_local.routes import Routes, load_routes
 from runcast_local.settings import EdgeSettings
+from runcast_local.upload import SILENCE_S, BodyStalled, ClientGone, Upload
 from runcast_service.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -46,22 +47,22 @@ _HOP_BY_HOP = frozenset(
 _REPLACED = frozenset({b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
-class _ClientGone(Exception):
-    """The client left while it sent its request."""
-
-
 class Edge:
-    """`upstreams`: the services' URLs by name. Needs the lifespan, which owns the connections upstream."""
+    """`upstreams`: the services' URLs by name. `body_silence_s`: how long a client may pause while it sends a body.
+    Needs the lifespan, which owns the connections upstream."""
 
-    def __init__(self, routes: Routes, upstreams: dict[str, str]) -> None:
-        self._routes, self._upstreams = routes, upstreams
+    def __init__(self, routes: Routes, upstreams: dict[str, str], body_silence_s: float = SILENCE_S) -> None:
+        self._routes, self._upstreams, self._body_silence_s = routes, upstreams, body_silence_s
         self._transport: httpx2.AsyncHTTPTransport | None = None
+        self._uploads: httpx2.AsyncHTTPTransport | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif (refusal := _refusal(scope)) is not None:
+            await refusal.response()(scope, receive, send)
         elif scope["path"] == "/":
             await JSONResponse(INDEX)(scope, receive, send)
         else:
@@ -81,16 +82,20 @@ class Edge:
         self._loop = asyncio.get_running_loop()
         # The transport, not a client: cookies, redirects and proxies of the environment are none of an edge's business.
         limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=32, keepalive_expiry=KEEPALIVE_S)
-        async with httpx2.AsyncHTTPTransport(trust_env=False, limits=limits) as self._transport:
+        unshared = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
+        async with (
+            httpx2.AsyncHTTPTransport(trust_env=False, limits=limits) as self._transport,
+            httpx2.AsyncHTTPTransport(trust_env=False, limits=unshared) as self._uploads,
+        ):
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange, ended at once when the client goes."""
-        sent = asyncio.Event()
-        exchange = asyncio.create_task(self._exchange(scope, receive, send, sent))
-        watch = asyncio.create_task(_cancel_when_gone(exchange, receive, sent))
+        upload = Upload(receive, self._body_silence_s)
+        exchange = asyncio.create_task(self._exchange(scope, receive, send, upload))
+        watch = asyncio.create_task(_cancel_when_gone(exchange, receive, upload.sent))
         self._exchanges.add(exchange)
         try:
             await asyncio.wait((exchange,))
@@ -102,24 +107,16 @@ class Edge:
         if not exchange.cancelled():
             exchange.result()
 
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send, sent: asyncio.Event) -> None:
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send, upload: Upload) -> None:
         service = self._routes.service(scope["path"])
         try:
-            assert self._transport is not None
-            request = _request(scope, self._upstreams[service], receive, sent)
-            response = await self._transport.handle_async_request(request)
-        except _ClientGone:
+            response = await self._open(scope, service, upload)
+        except ClientGone:
             return
-        except httpx2.TransportError as error:
-            detail = f"the {service} cannot be reached or gave no answer: {str(error) or type(error).__name__}"
-            await Problem(502, "upstream_unavailable", detail).response()(scope, receive, send)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
             return
-        except httpx2.InvalidURL as error:
-            await Problem(400, "invalid_url", f"expected a URL that HTTP allows: {error}").response()(
-                scope, receive, send
-            )
-            return
-        sent.set()
+        upload.sent.set()
         try:
             headers = _end_to_end(response.headers.raw, {b"content-length"} if response.status_code == 304 else ())
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -134,6 +131,21 @@ class Edge:
             await response.aclose()
         await send({"type": "http.response.body"})
 
+    async def _open(self, scope: Scope, service: str, upload: Upload) -> httpx2.Response:
+        """The service's answer, as soon as its head is there. Raises Problem, ClientGone."""
+        transport = self._uploads if _has_body(scope) else self._transport
+        assert transport is not None
+        try:
+            return await transport.handle_async_request(_request(scope, self._upstreams[service], upload))
+        except BodyStalled:
+            detail = f"nothing of the body arrived for {self._body_silence_s:g} s: expected the rest of it"
+            raise Problem(408, "body_timeout", detail) from None
+        except (httpx2.InvalidURL, httpx2.LocalProtocolError, UnicodeError) as error:
+            raise Problem(400, "invalid_request", f"expected a request that HTTP allows: {error}") from None
+        except httpx2.TransportError as error:
+            detail = f"the {service} cannot be reached or gave no answer: {str(error) or type(error).__name__}"
+            raise Problem(502, "upstream_unavailable", detail) from None
+
 
 async def _cancel_when_gone(exchange: asyncio.Task[None], receive: Receive, sent: asyncio.Event) -> None:
     """Until `sent` the request's body is read by the exchange; what a client sends later nobody wants."""
@@ -143,35 +155,40 @@ async def _cancel_when_gone(exchange: asyncio.Task[None], receive: Receive, sent
     exchange.cancel()
 
 
-async def _body(receive: Receive, sent: asyncio.Event) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        more = message.get("more_body", False)
-        if chunk := message.get("body"):
-            yield chunk
-    sent.set()
+def _refusal(scope: Scope) -> Problem | None:
+    """Why no service is asked; None when one is."""
+    path: str = scope["path"]
+    if not path.startswith("/"):  # `OPTIONS *`
+        return Problem(400, "invalid_path", f"the request is for {path[:80]!r}: expected a path that starts with /")
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        # The client of the upstream removes them, so the service would see another path than the one that chose it.
+        return Problem(400, "invalid_path", "the path has a segment . or .. (maybe as %2e): expected one without")
+    if path == "/" and scope["method"] not in ("GET", "HEAD"):
+        return Problem(405, "method_not_allowed", "expected GET or HEAD", headers={"Allow": "GET, HEAD"})
+    return None
 
 
-def _request(scope: Scope, upstream: str, receive: Receive, sent: asyncio.Event) -> httpx2.Request:
+def _has_body(scope: Scope) -> bool:
+    names = dict(scope["headers"])
+    return b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0"
+
+
+def _request(scope: Scope, upstream: str, upload: Upload) -> httpx2.Request:
     given: Headers = scope["headers"]
-    names = dict(given)
-    has_body = b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0"
     headers = _end_to_end(given, _REPLACED)
     headers.append((b"x-forwarded-proto", scope["scheme"].encode()))
     if scope.get("client"):
         headers.append((b"x-forwarded-for", scope["client"][0].encode()))
-    if host := names.get(b"host"):
+    if host := dict(given).get(b"host"):
         headers.append((b"x-forwarded-host", host))
-    if not has_body:
-        sent.set()
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
     url = httpx2.URL(upstream).copy_with(raw_path=target)
     extensions: dict[str, Any] = {"timeout": TIMEOUTS}
-    content = _body(receive, sent) if has_body else None
-    return httpx2.Request(scope["method"], url, headers=headers, content=content, extensions=extensions)
+    if not _has_body(scope):
+        upload.sent.set()
+        return httpx2.Request(scope["method"], url, headers=headers, extensions=extensions)
+    extensions["trace"] = upload.trace
+    return httpx2.Request(scope["method"], url, headers=headers, content=upload, extensions=extensions)
 
 
 def _end_to_end(headers: Headers, dropped: Iterable[bytes] = ()) -> Headers:
