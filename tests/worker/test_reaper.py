@@ -2,13 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 
 from redis.asyncio import Redis
 
+from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
+from runcast_tasks.control import Control
 from tests.attempts import TENANT, claim, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
+from tests.worker.test_drain import worker_process
 
 DUE = "runcast:due"
 
@@ -101,3 +105,49 @@ async def test_while_all_workers_are_busy_one_ring_waits(
         assert await redis.zcard("runcast:rings") == 1
         await client.ended(busy)
         await client.ended(waiting)
+
+
+async def test_a_cancelled_task_whose_worker_vanished_ends_without_another_attempt(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Also while every slot is taken; the session's next task is rung for."""
+    log = EventLog(redis)
+    async with start_worker(lease_ttl_s=0.6, max_jobs=1):
+        busy = await client.submit(agent="script", session_id="s2", count=1000, rate=100)
+        await client.wrote("output", "s2")
+        task_id = await submit(log)
+        following = await submit(log)
+        dead = await claim(redis, lease_ttl_s=0.3)
+        await dead.append(log, dead.started())
+        control = Control(redis, log, Keyspace(), TENANT)
+        assert (await control.cancel(task_id, "me", "enough")).state == "running"
+        await hint(redis, task_id)
+
+        async def cancelled() -> bool:
+            return await client.state(task_id) == "cancelled"
+
+        await wait_until(cancelled, 3)
+        await control.cancel(busy, "test")
+        history = await client.ended(task_id, following)
+        await client.ended(busy)
+    ended = next(json.loads(e.payload) for e in history if e.type == "task_cancelled")
+    assert (ended["by"], ended["reason"]) == ("me", "enough")
+    assert "task_requeued" not in [e.type for e in history]
+
+
+async def test_the_task_of_a_killed_worker_is_taken_over_a_lease_and_two_seconds_later_at_most(
+    client: Client, start_worker: StartWorker, redis_url: str, agents_file: Path, tmp_path: Path
+) -> None:
+    """By the hint that the killed process itself left, where the reaper looks once a second."""
+    settings = {"redis_url": redis_url, "agents_file": agents_file, "lease_ttl_s": 1.5}
+    async with worker_process(workspaces=tmp_path / "workspaces", **settings) as (process, _):
+        task_id = await client.submit(agent="script", count=1000, rate=100)
+        await client.wrote("output")
+        async with start_worker(lease_ttl_s=1.5, reap_every_s=1):
+            process.kill()
+            killed_at = time.monotonic()
+            await client.wrote("task_started", count=2)
+            assert time.monotonic() - killed_at < 1.5 + 2
+            await Control(client.redis, client.log, Keyspace(), TENANT).cancel(task_id, "test")
+            await client.ended(task_id)
+    assert (await client.record(task_id)).crashes == 1

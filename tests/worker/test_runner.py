@@ -1,6 +1,7 @@
 """Attempts through a real store: their logs, and every way they end."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -20,6 +21,7 @@ from runcast_events.events import (
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_tasks.control import Control
+from runcast_worker import attempt as attempt_module
 from runcast_worker.engines import EngineTask
 from tests.attempts import TENANT, claim, entries, session_keys
 from tests.conftest import wait_until
@@ -273,3 +275,52 @@ async def test_an_engine_that_swallows_its_cancellation_is_stopped_all_the_same(
         await control_of(client.redis).cancel(task_id, "me")
         log = await client.ended(task_id, timeout_s=10)
     assert log[-1].type == "task_cancelled"
+
+
+async def test_an_engine_that_does_not_stop_cannot_undo_its_cancel(
+    client: Client, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says after the end is dropped, so the terminal event is not refused with it; the next task runs."""
+    monkeypatch.setattr(attempt_module, "STOP_S", 0.1)
+    going = asyncio.Event()
+    going.set()
+
+    class Unstoppable:
+        async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+            yield OutputStart(part_id="1")
+            while going.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+                yield Output(part_id="1", delta="x", offset=0)
+
+    async with start_worker({"demo": Unstoppable()}) as deps:
+        task_id = await client.submit()
+        following = await client.submit(agent="script", count=1)
+        await client.wrote("output")
+        await control_of(client.redis).cancel(task_id, "me")
+        log = await client.ended(task_id, following)
+        labels = {"agent": "demo", "outcome": "cancelled"}
+        assert deps.metrics.registry.get_sample_value("runcast_tasks_ended_total", labels) == 1.0
+        going.clear()
+    assert [entry.type for entry in log if entry.task_id == task_id][-2:] == ["output_complete", "task_cancelled"]
+
+
+async def test_an_attempt_looks_for_a_cancel_before_its_engine_begins(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """A request that an earlier attempt did not live to see: nothing of the engine runs again."""
+    played = []
+
+    class Notes:
+        async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+            played.append(task.record.id)
+            yield OutputStart(part_id="1")
+
+    task_id = await client.submit()
+    request = json.dumps({"by": "me", "reason": "enough"})
+    await redis.hset(session_keys().control(task_id), "cancel", request)  # type: ignore[misc]
+    async with start_worker({"demo": Notes()}):
+        log = await client.ended(task_id)
+    assert [entry.type for entry in log][-3:] == ["task_started", "task_cancelling", "task_cancelled"]
+    assert payload(log[-1])["by"] == "me"
+    assert played == []

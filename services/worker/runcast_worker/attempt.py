@@ -1,14 +1,16 @@
 """One attempt, from the claim to its last event.
 
 Four things run side by side and end together: the engine, whose events are written as they come; the lease keeper; the
-hint for the reaper; and the watch for control requests. Losing the hold stops everything at once and writes nothing.
+hint for the reaper; and the watch for control requests. Losing the hold to another stops everything at once and writes
+nothing. A lease that only could not be renewed stops the engine and its tools as quickly; then the attempt gives its
+task up by an event that waits for the store, so that an outage never looks like a crash. Where another took the task
+meanwhile, that event is fenced.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from time import monotonic
 
 from redis.exceptions import RedisError
@@ -30,11 +32,13 @@ from runcast_events.events import (
 )
 from runcast_events.log import Appended, Write
 from runcast_events.publisher import Publisher
-from runcast_tasks.claim import Claim
+from runcast_tasks.claim import Claim, LeaseLapsed
 from runcast_tasks.control import Requests
 from runcast_tasks.submit import message
+from runcast_worker.cancel import Cancel, waiting_cancel
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.reaper import LATER_S
 from runcast_worker.toolbox import Toolbox
 from runcast_worker.tools import Surroundings
 from runcast_worker.transcript import Transcript
@@ -44,23 +48,14 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """A control request is seen after this long at the latest, also by an attempt that writes nothing."""
+SETTLE_S = 600.0
+"""What is written after the lease lapsed waits for the store this long. Then the reaper has to find the task."""
 STOP_S = 8.0
 """An engine that is stopped gets this long to end: its tools have two seconds between SIGTERM and SIGKILL."""
 TURN = 64
 """Events of one attempt before the process's other attempts get their turn."""
 
 NAMES = {"task_complete": "complete", "task_failed": "failed", "task_cancelled": "cancelled"}
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Somebody asked for the end. `reason` may be missing."""
-
-    by: str
-    reason: str | None
-
-    def event(self, kind: type[TaskCancelling] | type[TaskCancelled]) -> Event:
-        return kind(by=self.by) if self.reason is None else kind(by=self.by, reason=self.reason)
 
 
 class Attempt:
@@ -75,14 +70,20 @@ class Attempt:
         self._written: dict[str, int] = {}
         self._over = asyncio.Event()
         """Set with the last event's way to the publisher: it gives the lease back."""
+        self._lapsed = asyncio.Event()
+        self._looked = asyncio.Event()
+        """Set once no cancel request was found."""
+        self._stopped = False
+        """Nothing of the engine's is written any more."""
         self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
 
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
-        EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
+        EventsError or RedisError where the hold was lost; it then has stopped without a last word, as when cancelled.
+        """
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
-                group.create_task(self._deps.claims.keep(self._claim, self._over), name="lease keeper"),
+                group.create_task(self._keep(), name="lease keeper"),
                 group.create_task(self._postpone(), name="reaper's hint"),
                 group.create_task(self._fail_with_publisher(), name="publisher's watch"),
             ]
@@ -100,16 +101,25 @@ class Attempt:
         """What the store said to its last append."""
         return self._publisher.last
 
+    async def _keep(self) -> None:
+        try:
+            await self._deps.claims.keep(self._claim, self._over)
+        except LeaseLapsed as lapsed:
+            logger.warning("%s", lapsed, extra=self._about)
+            self._lapsed.set()
+            await asyncio.sleep(SETTLE_S)
+            raise
+
     async def _fail_with_publisher(self) -> None:
         await self._publisher.failed.wait()
         await self._publisher.acknowledged()  # raises what it failed of, unless all was written
 
     async def _postpone(self) -> None:
-        """Keep the reaper's look at this task two leases ahead."""
+        """Keep the reaper's look at this task a lease and a little ahead."""
         ttl_s = self._deps.settings.lease_ttl_s
         while True:
             try:
-                await self._deps.queue.expect(self._tenant, self._record.id, after_s=2 * ttl_s)
+                await self._deps.queue.expect(self._tenant, self._record.id, after_s=ttl_s + LATER_S)
             except (RedisError, OSError) as error:
                 logger.warning("the reaper's hint was not renewed: %s", error, extra=self._about)
             await asyncio.sleep(ttl_s / 3)
@@ -129,8 +139,6 @@ class Attempt:
             return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
         began = monotonic()
         await self._write(TaskStarted(worker=self._deps.name, workspace=workspace.origin))
-        # Before it is known to be ours nothing may have effects: it could have been cancelled while it was queued.
-        await self._publisher.acknowledged()
         stop = await self._until_stopped(self._play(agent, workspace))
         for event in self._transcript.closing():
             await self._write(event)
@@ -143,21 +151,28 @@ class Attempt:
         playing = asyncio.create_task(play, name="engine")
         asked = asyncio.create_task(self._asked_to_cancel(), name="control requests")
         drained = asyncio.create_task(self._deps.requeue.wait(), name="drain")
+        lapsed = asyncio.create_task(self._lapsed.wait(), name="lapsed lease")
+        watched = {playing, asked, drained, lapsed}
         try:
-            await asyncio.wait({playing, asked, drained}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
                 return self._verdict(playing)
+            if lapsed.done():
+                return TaskRequeued(reason="lease_lost")
             if asked.done():
-                cancel = asked.result()
-                await self._write(cancel.event(TaskCancelling))
-                return cancel.event(TaskCancelled)
+                playing.cancel()  # first: while the store is away the publisher may hold up what is written
+                await self._write(asked.result().event(TaskCancelling))
+                return asked.result().event(TaskCancelled)
             return TaskRequeued(reason="drain")
         finally:
-            for task in (playing, asked, drained):
-                task.cancel()
-            _, late = await asyncio.wait({playing, asked, drained}, timeout=STOP_S)
-            if late:
-                logger.error("the engine did not stop in %g s", STOP_S, extra=self._about)
+            for task in watched:
+                if not task.cancelling():  # a second time would break into the end of its tools
+                    task.cancel()
+            _, late = await asyncio.wait(watched, timeout=STOP_S)
+            self._stopped = True
+            for task in late:
+                logger.error("the %s did not stop in %g s", task.get_name(), STOP_S, extra=self._about)
+                task.cancel()  # it may be held up by the publisher
 
     def _verdict(self, playing: asyncio.Task[None]) -> Event | None:
         if playing.cancelled():
@@ -174,7 +189,13 @@ class Attempt:
         return self._failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:2000])
 
     async def _play(self, agent: Agent, workspace: Workspace) -> None:
-        """Write the engine's events as they come."""
+        """Write the engine's events as they come, from when the attempt is known to hold its task."""
+        # Before that nothing may have effects: the task could have been cancelled while it was queued.
+        await self._publisher.acknowledged()
+        started = self._publisher.last
+        if started is None or started.control or started.duplicate:
+            self._publisher.control.set()
+            await self._looked.wait()
         surroundings = Surroundings(workspace.folder, agent.read_only)
         toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, self._deps.metrics)
         task = EngineTask(self._record, agent, workspace.folder, toolbox.call)
@@ -186,6 +207,8 @@ class Attempt:
                 kind = event.event_type
                 if kind not in ENGINE_EVENTS:
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
+                if self._stopped:
+                    return
                 await publish(encode(event), _todos(event) if kind == "todos_updated" else ())
                 see(event)
                 written[kind] = written.get(kind, 0) + 1
@@ -206,13 +229,13 @@ class Attempt:
             except TimeoutError:
                 pass
             try:
-                asked = (await requests.read()).get("cancel")
+                cancel = await waiting_cancel(requests)
             except (RedisError, OSError) as error:
                 logger.warning("control requests cannot be read: %s", error, extra=self._about)
                 continue
-            if asked is not None:
-                reason = asked.get("reason")
-                return Cancel(str(asked.get("by", "")), None if reason is None else str(reason))
+            if cancel is not None:
+                return cancel
+            self._looked.set()
 
     async def _complete(self, duration_ms: int) -> str:
         answer = self._transcript.final_answer

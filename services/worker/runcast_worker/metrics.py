@@ -42,7 +42,7 @@ class Metrics:
         self.running = Gauge("runcast_tasks_running", "Attempts that run now.", registry=registry)
         self.reaped = Counter(
             "runcast_tasks_reaped_total",
-            "What the reaper did: rung, requeued, poisoned, or forgot.",
+            "What the reaper did: rung, requeued, cancelled, poisoned, or forgot.",
             ["action"],
             registry=registry,
         )

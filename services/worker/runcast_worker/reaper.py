@@ -1,8 +1,9 @@
 """The reaper: finds tasks that nobody looks after, and has them looked after.
 
-It follows the hints in `due`. A task that is queued and unheld is rung for again; one whose worker is not heard of for
-two leases is taken from it and queued again, or failed when that happened too often. Every worker runs one: what two
-reapers do at once is done once, since the operation's id tells them apart from a retry of the same.
+It follows the hints in `due`. A task that is queued and unheld is rung for again; one whose lease has lapsed is taken
+from its worker and queued again, failed when that happened too often, or cancelled when somebody asked for it. Every
+worker runs one: what two reapers do at once is done once, since the operation's id tells them apart from a retry of the
+same.
 """
 
 import asyncio
@@ -13,18 +14,24 @@ from redis.exceptions import RedisError
 
 from runcast_events.codec import Envelope
 from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove, InvalidId
-from runcast_events.events import Event, TaskFailed, TaskRequeued
+from runcast_events.events import Event, TaskCancelled, TaskFailed, TaskRequeued
 from runcast_events.ids import check_task_id, check_tenant
 from runcast_events.log import Write
 from runcast_events.states import TERMINAL
+from runcast_tasks.control import Requests
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
+from runcast_worker.cancel import waiting_cancel
 from runcast_worker.deps import Deps
 
 logger = logging.getLogger(__name__)
 
 MAX_CRASHES = 3
 AT_ONCE = 100
+LATER_S = 0.2
+"""A hint comes up this long after the lease that it is about has lapsed."""
+SETTLE_S = 7.0
+"""After an outage every worker's commands have been tried again by then: a timeout of theirs and a pause."""
 
 
 class Reaper:
@@ -33,17 +40,18 @@ class Reaper:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._trusts_from = 0.0
-        """Monotonic: after an outage attempts first get one lease to renew theirs."""
+        """Monotonic: after an outage attempts first get a lease to renew theirs, or to give their tasks up."""
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
         settings, looked_at = self._deps.settings, monotonic()
         while True:
             await asyncio.sleep(settings.reap_every_s)
-            if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
-                self._distrust()  # this process stood still: so may others
             try:
-                for tenant, task_id in await self._deps.queue.due(AT_ONCE):
+                hints = await self._deps.queue.due(AT_ONCE)
+                if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
+                    self._distrust()  # this process or the store stood still: so may others
+                for tenant, task_id in hints:
                     await self._look_after(tenant, task_id)
             except (RedisError, OSError) as error:
                 logger.warning("the reaper waits for the store: %s", error or type(error).__name__)
@@ -51,10 +59,10 @@ class Reaper:
             looked_at = monotonic()
 
     def _distrust(self) -> None:
-        self._trusts_from = monotonic() + self._deps.settings.lease_ttl_s
+        self._trusts_from = monotonic() + max(SETTLE_S, self._deps.settings.lease_ttl_s)
 
     async def _look_after(self, tenant: str, task_id: str) -> None:
-        deps = self._deps
+        deps, asked_at, ttl_s = self._deps, monotonic(), self._deps.settings.lease_ttl_s
         try:
             record = await Records(deps.events, deps.keyspace, check_tenant(tenant)).task(check_task_id(task_id))
         except (NotFound, InvalidId):
@@ -63,26 +71,34 @@ class Reaper:
             return await self._forget(tenant, task_id)
         keys = deps.keyspace.session(tenant, record.session_id)
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]
-        if head != task_id.encode() or await deps.events.exists(keys.lease):
-            return await deps.queue.expect(tenant, task_id, after_s=2 * deps.settings.lease_ttl_s)
+        lease_ms = await deps.events.pttl(keys.lease)
+        if monotonic() - asked_at > ttl_s / 3:
+            self._distrust()  # the store is slow: renewals may be as late
+        if head != task_id.encode():
+            return await deps.queue.expect(tenant, task_id, after_s=ttl_s)
+        if lease_ms > 0:
+            return await deps.queue.expect(tenant, task_id, after_s=lease_ms / 1000 + LATER_S)
         if record.state == "queued":
             return await self._ring(tenant, record, "rung")
         if record.state == "running" and monotonic() >= self._trusts_from:
             return await self._take(tenant, record)
-        return await deps.queue.expect(tenant, task_id, after_s=deps.settings.lease_ttl_s)
+        return await deps.queue.expect(tenant, task_id, after_s=max(LATER_S, self._trusts_from - monotonic()))
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
+        keys = self._deps.keyspace.session(tenant, record.session_id)
+        cancel = await waiting_cancel(Requests(self._deps.events, keys, record.id))
         crashes = record.crashes + 1
-        poison = crashes >= MAX_CRASHES
-        error = f"{crashes} workers vanished while they ran this task"
-        event: Event = (
-            TaskFailed(error=error, kind="poison", retryable=False) if poison else TaskRequeued(reason="crash")
-        )
+        event: Event = TaskRequeued(reason="crash")
+        if cancel is not None:
+            event = cancel.event(TaskCancelled)
+        elif crashes >= MAX_CRASHES:
+            error = f"{crashes} workers vanished while they ran this task"
+            event = TaskFailed(error=error, kind="poison", retryable=False)
         logger.warning("a worker is gone: %s", event.event_type, extra={"task_id": record.id, "fence": record.fence})
         try:
             appended = await self._deps.log.append_control(
-                self._deps.keyspace.session(tenant, record.session_id),
+                keys,
                 f"reap-{record.id}-{record.fence}",
                 [Envelope(record.session_id, record.id, record.attempt).encode(event)],
                 [Write("record", "crashes", str(crashes))],
@@ -93,11 +109,11 @@ class Reaper:
             return await self._forget(tenant, record.id)
         except IllegalMove:
             return await self._ring(tenant, record, "rung")  # another reaper was faster
-        if not poison:
+        if isinstance(event, TaskRequeued):
             return await self._ring(tenant, record, "requeued")
         if appended.next_task is not None:
             await self._deps.queue.ring(tenant, appended.next_task)
-        self._deps.metrics.reaped.labels("poisoned").inc()
+        self._deps.metrics.reaped.labels("cancelled" if cancel else "poisoned").inc()
         await self._deps.queue.forget(tenant, record.id)
         return None
 
