@@ -1,6 +1,7 @@
 """A task's tools: one call from its arguments to its last event, whatever the tool does."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from time import monotonic
@@ -11,7 +12,7 @@ from pydantic import JsonValue, ValidationError
 from runcast_events.events import ToolCallComplete, ToolCallStart, ToolCallStream, ToolError
 from runcast_worker.engines import ToolEvent
 from runcast_worker.metrics import UNKNOWN, Metrics
-from runcast_worker.tools import Stream, Surroundings, Tool, ToolFailed
+from runcast_worker.tools import ARGUMENTS_BYTES, Stream, Surroundings, Tool, ToolFailed
 from runcast_worker.tools.list_files import ListFiles
 from runcast_worker.tools.read_file import ReadFile
 from runcast_worker.tools.search import Search
@@ -22,6 +23,11 @@ logger = logging.getLogger(__name__)
 
 PIECES = 32
 """Pieces of output that wait for the engine; beyond that the tool waits."""
+
+MESSAGE_BYTES = 16 * 1024
+"""Of an error's message at most this much is told, as JSON: its head and its tail."""
+SHOWN_CHARS = 100
+"""Of a tool's name, or of arguments that are refused, this much is shown. No tool's name is longer."""
 
 Piece = tuple[Literal["stdout", "stderr"], str]
 
@@ -64,6 +70,18 @@ class Toolbox:
     ) -> AsyncGenerator[ToolEvent, None]:
         """The call's events; see runcast_worker.engines.CallTool."""
         call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
+        name = _writable(name)[:SHOWN_CHARS]
+        refused = _refused(arguments)
+        if refused is not None:
+            self._metrics.tool_calls.labels(name if name in self._tools else UNKNOWN, "error").inc()
+            raw = _writable(repr(arguments)[:SHOWN_CHARS])
+            yield ToolCallStart(
+                iteration=iteration, tool_call_id=call_id, tool_name=name, arguments={}, raw_arguments=raw
+            )
+            yield ToolCallComplete(
+                iteration=iteration, tool_call_id=call_id, tool_name=name, duration_ms=0, error=refused
+            )
+            return
         yield ToolCallStart(iteration=iteration, tool_call_id=call_id, tool_name=name, arguments=arguments)
         try:
             await self._acknowledged()
@@ -105,13 +123,13 @@ class Toolbox:
             tool = self._tool(name)
             return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, stream)
         except ToolFailed as failed:
-            return ToolError(code=failed.code, message=failed.message)
+            return _error(failed.code, failed.message)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            return ToolError(code="invalid_arguments", message=problems)
+            return _error("invalid_arguments", problems)
         except Exception:
             logger.exception("the tool %s failed", name)
-            return ToolError(code="internal", message="the tool failed by an error of ours; it was logged")
+            return _error("internal", "the tool failed by an error of ours; it was logged")
 
     def _tool(self, name: str) -> Tool:
         tool = self._tools.get(name)
@@ -120,3 +138,34 @@ class Toolbox:
         if tool.changes and self._surroundings.read_only:
             raise ToolFailed("read_only", f"{name} could change the workspace, and this agent may only read")
         return tool
+
+
+def _refused(arguments: dict[str, JsonValue]) -> ToolError | None:
+    """Why arguments cannot be written into an event, if they cannot."""
+    try:
+        size = _json_bytes(arguments)
+    except ValueError as error:
+        return _error("invalid_arguments", f"the arguments cannot be written as JSON: {error}")
+    if size <= ARGUMENTS_BYTES:
+        return None
+    return _error("invalid_arguments", f"the arguments take {size} bytes as JSON; expected at most {ARGUMENTS_BYTES}")
+
+
+def _error(code: str, message: str) -> ToolError:
+    """With as much of the message's head and tail as an event has room for."""
+    message = _writable(message)
+    whole, keep = len(message), MESSAGE_BYTES  # characters; each may take several bytes, so halve until it fits
+    shown = message
+    while _json_bytes(shown) > MESSAGE_BYTES:
+        keep //= 2
+        shown = f"{message[:keep]}\n… {whole} characters in all …\n{message[-keep:]}"
+    return ToolError(code=code, message=shown)
+
+
+def _json_bytes(value: JsonValue) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _writable(text: str) -> str:
+    """Without lone surrogates, which are no Unicode."""
+    return text.encode(errors="replace").decode()

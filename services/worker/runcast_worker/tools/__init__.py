@@ -1,7 +1,9 @@
 """The seam to what agents can do: a tool has a name, a model of its arguments, and a call.
 
-A tool sees one workspace and nothing else. Until the sandbox (a later issue) this is the reduced tier: tools run as the
-worker's user, with own session, cleared environment and limits, and the shell can read what that user can read.
+A tool is given one workspace. Until the sandbox (a later issue) this is the reduced tier: tools run as the worker's
+user, in a session of their own and with a cleared environment, but without limits to memory, processor or processes,
+and the shell can read and change what that user can. A call that ends or is stopped kills its process group; what left
+the group (setsid) lives on, and so do the tools of a worker that is killed by SIGKILL.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 Stream = Callable[[Literal["stdout", "stderr"], str], Awaitable[None]]
 """Shows a piece of a running call's output; waits while the reader is behind. A piece is at most 8192 characters."""
+
+
+ARGUMENTS_BYTES = 48 * 1024
+"""A call's arguments as JSON: with its envelope they must fit into one event."""
 
 
 class ToolFailed(Exception):
@@ -39,8 +45,8 @@ class Surroundings:
 
 class Tool(Protocol):
     """`arguments`: the model that the call's arguments are checked with. `changes`: it could change the workspace, so
-    read-only agents are refused it. `call` raises ToolFailed; it is stopped by cancelling and then leaves no process.
-    """
+    read-only agents are refused it. `call` raises ToolFailed; it is stopped by cancelling and then leaves no process of
+    its group."""
 
     @property
     def name(self) -> str: ...

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import Arguments, Stream, Surroundings, ToolFailed
+from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Stream, Surroundings, ToolFailed
 from runcast_worker.tools.child import Child, child, environment
 
 READ_BYTES = 8192
@@ -19,7 +19,7 @@ DRAIN_S = 0.5
 
 
 class ShellArguments(Arguments):
-    command: Annotated[str, Field(min_length=1, max_length=64 * 1024)]
+    command: Annotated[str, Field(min_length=1, max_length=ARGUMENTS_BYTES)]
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 60.0
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import Arguments, Stream, Surroundings, ToolFailed
+from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Stream, Surroundings, ToolFailed
 from runcast_worker.tools.paths import explain, inside, open_folder
 
 
 class WriteFileArguments(Arguments):
     path: str
-    content: Annotated[str, Field(max_length=1024 * 1024)]
+    content: Annotated[str, Field(max_length=ARGUMENTS_BYTES)]
 
 
 class WriteFile:
