@@ -1,7 +1,10 @@
 """The tools, each in a real workspace, with what an agent should not get away with."""
 
 import asyncio
+import json
 import os
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +13,7 @@ from pydantic import JsonValue
 
 from runcast_worker.tools import Surroundings, ToolFailed
 from runcast_worker.tools import child as child_module
+from runcast_worker.tools import read_file as read_file_module
 from runcast_worker.tools import scanner as scanner_module
 from runcast_worker.tools import shell as shell_module
 from runcast_worker.tools.list_files import ListFiles
@@ -87,6 +91,58 @@ async def test_a_path_that_is_none_is_refused(call: Call, path: str) -> None:
 async def test_reading_shows_the_lines_asked_for_and_says_what_is_left(call: Call) -> None:
     """So that a model can go on from there."""
     assert await call(ReadFile(), path="src/b.py", start_line=2, lines=1) == "four two\n… 1 more lines"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64 * 1024])
+@pytest.mark.parametrize("ending", ["", "\n"])
+async def test_lines_are_the_same_wherever_the_reading_pauses(
+    call: Call, workspace: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, ending: str
+) -> None:
+    """A file is read in pieces, whose ends may fall into a line, a character or between two lines."""
+    monkeypatch.setattr(read_file_module, "CHUNK_BYTES", chunk)
+    lines = ["ä1\n", "\n", "three\n", "\n", f"last🎉{ending}"]
+    (workspace / "f").write_text("".join(lines))
+    for start in range(1, 7):
+        for count in range(1, 7):
+            more = len(lines) - (start - 1 + count)
+            said = f"… {more} more lines" if more > 0 else ""
+            wanted = "".join(lines[start - 1 : start - 1 + count]) + said
+            assert await call(ReadFile(), path="f", start_line=start, lines=count) == wanted
+
+
+async def test_reading_a_file_of_many_lines_takes_little_memory(call: Call, workspace: Path) -> None:
+    """Sixteen million bytes of two-byte lines: a list of them would take hundreds."""
+    (workspace / "f").write_bytes(b"a\n" * (8 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        assert (await call(ReadFile(), path="f", lines=1)).startswith("a\n… 8388607 more lines")
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+async def test_searching_a_file_of_many_lines_takes_little_memory(workspace: Path) -> None:
+    """Two million bytes of two-byte lines, each of which fits."""
+    (workspace / "f").write_bytes(b"a\n" * (1024 * 1024))
+    request = json.dumps({"pattern": "a", "regex": False, "glob": "f", "count": False, "limit": 1})
+    program = (
+        "import runpy, sys; sys.argv = ['scan.py', sys.argv[2]]; "
+        f"runpy.run_path({str(scanner_module.PROGRAM)!r}, run_name='__main__'); "
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0], file=sys.stderr)"
+    )
+    argv = (sys.executable, "-I", "-S", "-c", program, "-", request)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, cwd=workspace, stdout=pipe, stderr=pipe)
+    out, peak_kib = await process.communicate()
+    assert json.loads(out)["total"] == 1024 * 1024
+    assert int(peak_kib) < 40 * 1024, peak_kib
+
+
+async def test_reading_stops_at_a_line_that_is_too_long(call: Call, workspace: Path) -> None:
+    """It is cut, and says so."""
+    (workspace / "f").write_text("x" * 3_000_000)
+    shown = await call(ReadFile(), path="f")
+    assert shown == "x" * read_file_module.RESULT_CHARS + "\n… cut after 262144 characters"
 
 
 async def test_reading_what_is_no_text_file_says_why_not(call: Call, workspace: Path) -> None:
@@ -260,6 +316,27 @@ async def test_a_character_split_between_two_reads_is_put_together(call: Call) -
     """And a broken one is replaced."""
     result = await call(Shell(), command=r"printf 'a\303'; sleep 0.1; printf '\244\377'")
     assert result["output"] == "aä�"
+
+
+async def test_a_call_that_is_cancelled_while_it_begins_leaves_no_descriptor(workspace: Path) -> None:
+    """Wherever in the making of its pipes and its process the cancellation falls."""
+
+    async def begin() -> None:
+        async with child_module.child(("/bin/true",), workspace, child_module.environment(workspace)):
+            await asyncio.sleep(10)
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    for turns in range(1, 8):
+        for _ in range(5):
+            beginning = asyncio.create_task(begin())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+    await wait_until(lambda: descriptors() <= before, 3, "descriptors leaked")
 
 
 async def test_a_command_with_nul_is_refused(call: Call) -> None:

@@ -1,5 +1,8 @@
 """A child process with its own session, seen through two pipes of ours, that leaves nothing of its group behind.
 
+Only of its group: a process that starts a session of its own (setsid) escapes, and when the worker itself is killed
+(SIGKILL) nobody ends the group. Both come with the sandbox.
+
 The pipes are ours, not asyncio's: a grandchild that keeps one open can then neither hold up the wait for the child's
 end nor outlive the call unnoticed.
 """
@@ -13,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
@@ -38,30 +42,32 @@ def environment(workspace: Path) -> dict[str, str]:
 async def child(argv: Sequence[str], folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Child]:
     """Start it; at the end (also by cancellation) SIGTERM its group if it still runs, then SIGKILL. Raises OSError."""
     async with contextlib.AsyncExitStack() as stack:
-        stdout, out_fd = await _pipe(stack)
-        stderr, err_fd = await _pipe(stack)
+        stdout, out = await _pipe(stack)
+        stderr, err = await _pipe(stack)
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv, cwd=folder, env=environ, stdin=DEVNULL, stdout=out_fd, stderr=err_fd, start_new_session=True
+                *argv, cwd=folder, env=environ, stdin=DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
         finally:
-            os.close(out_fd)
-            os.close(err_fd)
+            out.close()
+            err.close()
         try:
             yield Child(process, stdout, stderr)
         finally:
             await _end(process)
 
 
-async def _pipe(stack: contextlib.AsyncExitStack) -> tuple[asyncio.StreamReader, int]:
-    """A reader, closed by `stack`, and the end that the child writes to."""
+async def _pipe(stack: contextlib.AsyncExitStack) -> tuple[asyncio.StreamReader, BinaryIO]:
+    """A reader, and the end that the child writes to: `stack` closes both, also when this wait is cancelled."""
     read_fd, write_fd = os.pipe()
+    source = stack.enter_context(os.fdopen(read_fd, "rb", buffering=0))
+    sink = stack.enter_context(os.fdopen(write_fd, "wb", buffering=0))
     reader = asyncio.StreamReader(limit=PIPE_CHARS)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(reader), source
     )
     stack.callback(transport.close)
-    return reader, write_fd
+    return reader, sink
 
 
 async def _end(process: Process) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
 
 from pydantic import Field, JsonValue
 
@@ -11,6 +12,7 @@ from runcast_worker.tools.paths import explain, open_file
 
 READ_BYTES = 16 * 1024 * 1024
 RESULT_CHARS = 256 * 1024
+CHUNK_BYTES = 64 * 1024
 
 
 class ReadFileArguments(Arguments):
@@ -34,16 +36,34 @@ class ReadFile:
 
 
 def _read(arguments: ReadFileArguments, surroundings: Surroundings) -> str:
-    with os.fdopen(open_file(surroundings.workspace, arguments.path), "rb") as file:
-        text = file.read(READ_BYTES).decode(errors="replace")
-        size = os.fstat(file.fileno()).st_size
-    lines = text.splitlines(keepends=True)
     first, last = arguments.start_line - 1, arguments.start_line - 1 + arguments.lines
-    shown = "".join(lines[first:last])
-    if len(shown) > RESULT_CHARS:
-        return f"{shown[:RESULT_CHARS]}\n… cut after {RESULT_CHARS} characters"
-    if last < len(lines):
-        return f"{shown}… {len(lines) - last} more lines"
+    passed, ends_open, shown = 0, False, bytearray()
+    with os.fdopen(open_file(surroundings.workspace, arguments.path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for chunk in _chunks(file):
+            newlines = chunk.count(b"\n")
+            if passed + newlines >= first and passed < last:
+                pieces = chunk.split(b"\n")
+                shown += b"\n".join(pieces[max(0, first - passed) : last - passed])
+                if len(pieces) > last - passed:
+                    shown += b"\n"
+            passed += newlines
+            ends_open = not chunk.endswith(b"\n")
+            if len(shown) > 4 * RESULT_CHARS:  # a character takes four bytes at most
+                break
+    text, lines = shown.decode(errors="replace"), passed + ends_open
+    if len(text) > RESULT_CHARS:
+        return f"{text[:RESULT_CHARS]}\n… cut after {RESULT_CHARS} characters"
+    if last < lines:
+        return f"{text}… {lines - last} more lines"
     if size > READ_BYTES:
-        return f"{shown}… only the first {READ_BYTES} of {size} bytes were read"
-    return shown
+        return f"{text}… only the first {READ_BYTES} of {size} bytes were read"
+    return text
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The first READ_BYTES. In pieces: the whole cut into lines may take dozens of times its size."""
+    rest = READ_BYTES
+    while rest and (chunk := file.read(min(CHUNK_BYTES, rest))):
+        rest -= len(chunk)
+        yield chunk

@@ -6,6 +6,7 @@ Usage: scan.py <JSON request>; answers with one JSON document. Symlinks are not 
 `node_modules` and `__pycache__` are left out.
 """
 
+import io
 import json
 import os
 import re
@@ -85,14 +86,16 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
         if budget > MAX_BYTES:
             walk.complete = False
             break
-        hits = [(number, line) for number, line in enumerate(lines(data), 1) if match(line)]
-        if not hits:
-            continue
-        total += len(hits)
-        if len(counts) < limit:
-            counts[shown(path)] = len(hits)
-        for number, line in hits[: limit - len(matches)]:
-            matches.append({"path": shown(path), "line": number, "text": line[:MAX_LINE_CHARS]})
+        hits = 0
+        for number, line in enumerate(lines(data), 1):
+            if not match(line):
+                continue
+            hits += 1
+            if len(matches) < limit:
+                matches.append({"path": shown(path), "line": number, "text": line[:MAX_LINE_CHARS]})
+        total += hits
+        if hits and len(counts) < limit:
+            counts[shown(path)] = hits
     found = {"files": counts} if request["count"] else {"matches": matches}
     return {**found, "total": total, "complete": walk.complete}
 
@@ -108,9 +111,10 @@ def read(name: str, folder: int) -> bytes:
     return b"" if b"\0" in data[:8192] else data
 
 
-def lines(data: bytes) -> list[str]:
-    text = data.decode(errors="replace").split("\n")
-    return text[:-1] if text[-1] == "" else text  # the last line ends with a newline too
+def lines(data: bytes) -> Iterator[str]:
+    """One at a time: a list of them may take dozens of times the size of the file."""
+    for line in io.StringIO(data.decode(errors="replace"), newline="\n"):
+        yield line.removesuffix("\n")
 
 
 def main() -> None:
