@@ -66,7 +66,7 @@ async def test_a_path_that_would_become_another_one_is_refused(client: httpx2.As
     """Else the service that is chosen by one path would be asked for another one."""
     status, kind, body = await target(client, b"GET " + path.encode())
     assert (status, kind) == (400, "application/problem+json")
-    assert json.loads(body)["code"] == "invalid_path"
+    assert json.loads(body)["code"] == "invalid_url"
 
 
 @pytest.mark.parametrize("path", ["/stream/...", "/stream/%252e%252e/x", "//elsewhere/x", "/x?y=/../z"])
@@ -80,7 +80,14 @@ async def test_a_request_for_no_path_is_refused(client: httpx2.AsyncClient) -> N
     """`OPTIONS *` asks a server about itself; there is nothing to say."""
     status, kind, body = await target(client, b"OPTIONS *")
     assert (status, kind) == (400, "application/problem+json")
-    assert json.loads(body)["code"] == "invalid_path"
+    assert json.loads(body)["code"] == "invalid_url"
+
+
+async def test_headers_that_http_does_not_allow_are_the_clients_mistake(client: httpx2.AsyncClient) -> None:
+    """A 400, not a service that cannot be reached: here a second Host."""
+    status, kind, body = await target(client, b"GET /api/x HTTP/1.1\r\nHost: y\r\nX-Rest:")
+    assert (status, kind) == (400, "application/problem+json")
+    assert json.loads(body)["code"] == "bad_request"
 
 
 async def test_a_chunk_arrives_before_the_next_one_is_sent(client: httpx2.AsyncClient, upstream: Upstream) -> None:

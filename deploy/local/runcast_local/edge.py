@@ -140,8 +140,10 @@ class Edge:
         except BodyStalled:
             detail = f"nothing of the body arrived for {self._body_silence_s:g} s: expected the rest of it"
             raise Problem(408, "body_timeout", detail) from None
-        except (httpx2.InvalidURL, httpx2.LocalProtocolError, UnicodeError) as error:
-            raise Problem(400, "invalid_request", f"expected a request that HTTP allows: {error}") from None
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise Problem(400, "invalid_url", f"expected a URL that HTTP allows: {error}") from None
+        except httpx2.LocalProtocolError as error:
+            raise Problem(400, "bad_request", f"expected headers that HTTP allows: {error}") from None
         except httpx2.TransportError as error:
             detail = f"the {service} cannot be reached or gave no answer: {str(error) or type(error).__name__}"
             raise Problem(502, "upstream_unavailable", detail) from None
@@ -159,10 +161,10 @@ def _refusal(scope: Scope) -> Problem | None:
     """Why no service is asked; None when one is."""
     path: str = scope["path"]
     if not path.startswith("/"):  # `OPTIONS *`
-        return Problem(400, "invalid_path", f"the request is for {path[:80]!r}: expected a path that starts with /")
+        return Problem(400, "invalid_url", f"the request is for {path[:80]!r}: expected a path that starts with /")
     if not {".", ".."}.isdisjoint(path.split("/")):
         # The client of the upstream removes them, so the service would see another path than the one that chose it.
-        return Problem(400, "invalid_path", "the path has a segment . or .. (maybe as %2e): expected one without")
+        return Problem(400, "invalid_url", "the path has a segment . or .. (maybe as %2e): expected one without")
     if path == "/" and scope["method"] not in ("GET", "HEAD"):
         return Problem(405, "method_not_allowed", "expected GET or HEAD", headers={"Allow": "GET, HEAD"})
     return None
