@@ -140,6 +140,18 @@ def test_a_store_of_ones_own_is_used_and_none_started(tmp_path: Path) -> None:
     assert plan(both, Ports.free(), tmp_path, {}).environ["RUNCAST_EVENTS_REDIS_URL"] == "redis://other:6379/1"
 
 
+@pytest.mark.parametrize(("drain_s", "told"), [(None, 1.0), ("40", 40.0), ("", 1.0)])
+def test_services_are_given_the_time_to_end_that_they_are_told_to_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drain_s: str | None, told: float
+) -> None:
+    """Whoever kills a worker before its drain is over makes a crash of it: ten seconds beyond, as its settings say."""
+    if drain_s is not None:
+        monkeypatch.setenv("RUNCAST_DRAIN_S", drain_s)
+    stack = plan(StackSettings(redis_url="redis://elsewhere:6379/1"), Ports.free(), tmp_path, os.environ)
+    assert float(stack.environ["RUNCAST_DRAIN_S"]) == told
+    assert stack.end_timeout_s == told + 10
+
+
 def test_the_agents_to_develop_with_are_demo_and_script() -> None:
     """The file that comes with the package is one that the services accept."""
     agents = load_agents(AGENTS_FILE)
@@ -201,6 +213,7 @@ async def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path) -> Non
     ("setting", "said"),
     [
         ({"port": "eighty"}, "RUNCAST_PORT: Input should be a valid integer"),
+        ({"drain_s": "-1"}, "RUNCAST_DRAIN_S: Input should be greater than or equal to 0"),
         ({"redis_url": "redis://127.0.0.1:1/0", "agents_file": "none.toml"}, "none.toml: cannot be read"),
     ],
 )

@@ -45,7 +45,7 @@ def lines() -> list[tuple[str, str]]:
 
 @pytest.fixture
 async def supervisor(lines: list[tuple[str, str]]) -> AsyncIterator[Supervisor]:
-    async with Supervisor(lambda name, line: lines.append((name, line)), end_timeout_s=1) as running:
+    async with Supervisor(1, lambda name, line: lines.append((name, line))) as running:
         yield running
 
 
@@ -126,7 +126,7 @@ async def test_groups_end_in_reverse_order(lines: list[tuple[str, str]]) -> None
     def polite(name: str) -> Program:
         return shell(name, "trap 'sleep 0.1; echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done")
 
-    async with Supervisor(lambda name, line: lines.append((name, line))) as supervisor:
+    async with Supervisor(5, lambda name, line: lines.append((name, line))) as supervisor:
         await supervisor.start(polite("store"))
         await supervisor.start(polite("api"), polite("worker"))
         await supervisor.start(polite("edge"))
@@ -137,7 +137,7 @@ async def test_groups_end_in_reverse_order(lines: list[tuple[str, str]]) -> None
 
 async def test_a_child_that_ignores_sigterm_is_killed_with_what_it_started(lines: list[tuple[str, str]]) -> None:
     """After a bound, which is said; its own children in its process group go with it."""
-    async with Supervisor(lambda name, line: lines.append((name, line)), end_timeout_s=0.2) as supervisor:
+    async with Supervisor(0.2, lambda name, line: lines.append((name, line))) as supervisor:
         await supervisor.start(shell("one", "trap '' TERM; sleep 300 & echo $!; wait; wait; sleep 300"))
         grandchild = await pid_of("one", lines)
         assert alive(grandchild)
@@ -147,7 +147,7 @@ async def test_a_child_that_ignores_sigterm_is_killed_with_what_it_started(lines
 
 async def test_a_grandchild_that_holds_the_pipe_does_not_delay_the_end(lines: list[tuple[str, str]]) -> None:
     """The end of a child is its own, not that of its output."""
-    async with Supervisor(lambda name, line: lines.append((name, line))) as supervisor:
+    async with Supervisor(5, lambda name, line: lines.append((name, line))) as supervisor:
         await supervisor.start(shell("one", "setsid sleep 300 & echo $!; exec sleep 300"))
         grandchild = await pid_of("one", lines)
         began = monotonic()
@@ -160,7 +160,7 @@ async def test_a_second_interruption_kills_at_once(lines: list[tuple[str, str]])
     up = asyncio.Event()
 
     async def run() -> None:
-        async with Supervisor(lambda name, line: lines.append((name, line)), end_timeout_s=60) as supervisor:
+        async with Supervisor(60, lambda name, line: lines.append((name, line))) as supervisor:
             await supervisor.start(shell("one", "trap 'echo no' TERM; echo $$; while :; do sleep 0.02; done"))
             await wait_until(lambda: bool(lines))
             up.set()
@@ -184,7 +184,7 @@ async def ready():
     return True
 
 async def main():
-    async with Supervisor(lambda name, line: print(line, flush=True)) as supervisor:
+    async with Supervisor(60, lambda name, line: print(line, flush=True)) as supervisor:
         script = "trap '' TERM INT HUP; echo $$; while :; do sleep 0.1; done"
         await supervisor.start(*(Program(n, ("/bin/sh", "-c", script), dict(os.environ), ready) for n in "ab"))
         await supervisor.watch()

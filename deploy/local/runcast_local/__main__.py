@@ -53,7 +53,7 @@ def _up() -> int:
 
 
 async def _stay_up(stack: Stack) -> None:
-    async with Supervisor() as supervisor:
+    async with Supervisor(stack.end_timeout_s) as supervisor:
         await stack.start(supervisor)
         print(_banner(stack), flush=True)
         await supervisor.watch()

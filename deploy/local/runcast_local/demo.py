@@ -51,7 +51,7 @@ async def run(settings: StackSettings, workspace: Path, environ: Mapping[str, st
         own = {"RUNCAST_KEY_PREFIX": f"demo-{secrets.token_hex(4)}:", "RUNCAST_SESSION_TTL_S": "60"}
         stack = plan(settings, Ports.free(), Path(folder), {**quiet, **own}, agents)
         try:
-            async with asyncio.timeout(TIMEOUT_S), Supervisor() as supervisor:
+            async with asyncio.timeout(TIMEOUT_S), Supervisor(stack.end_timeout_s) as supervisor:
                 lines.text("starting store, api, worker, gateway and edge …")
                 await stack.start(supervisor)
                 lines.text(f"up at {stack.url}\n")

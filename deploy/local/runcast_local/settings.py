@@ -33,6 +33,8 @@ class StackSettings(BaseSettings):
     """Unset: the one that comes with this package, with agents to try and develop with."""
     workspaces: Path | None = None
     """Folder of the sessions' workspaces. Unset: in the stack's own folder."""
+    drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """At the end running tasks and open streams get this long; a task that has not ended goes on at the next `up`."""
 
 
 class EdgeSettings(BaseSettings):

@@ -17,8 +17,8 @@ from runcast_local.supervisor import Program, Ready, Supervisor
 
 AGENTS_FILE = Path(__file__).with_name("agents.toml")
 LOOPBACK = "127.0.0.1"
-# Ctrl-C is to end everything in seconds; a running task goes on at the next `up`.
-DRAIN_S = "1"
+END_AFTER_DRAIN_S = 10.0
+"""What a service may need beyond its drain: the worker gives its tasks and its tools some seconds each to let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,14 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs where. `store` None: it runs elsewhere already. `environ` is what every process gets."""
+    """What runs where. `store` None: it runs elsewhere already. `environ` is what every process gets. `end_timeout_s`:
+    how long each may take to end."""
 
     ports: Ports
     host: str
     store: Store | None
     environ: Mapping[str, str]
+    end_timeout_s: float
 
     @property
     def url(self) -> str:
@@ -116,10 +118,11 @@ def plan(
         "RUNCAST_EVENTS_REDIS_URL": settings.events_redis_url or redis_url,
         "RUNCAST_AGENTS_FILE": str((agents_file or settings.agents_file or AGENTS_FILE).resolve()),
         "RUNCAST_WORKSPACES": str(workspaces),
+        "RUNCAST_DRAIN_S": str(settings.drain_s),
         "RUNCAST_API_URL": f"http://{LOOPBACK}:{ports.api}",
         "RUNCAST_GATEWAY_URL": f"http://{LOOPBACK}:{ports.gateway}",
     }
-    return Stack(ports, settings.host, store, {"RUNCAST_DRAIN_S": DRAIN_S, **environ, **ours})
+    return Stack(ports, settings.host, store, {**environ, **ours}, settings.drain_s + END_AFTER_DRAIN_S)
 
 
 def _store_answers(store: Store) -> Ready:

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from runcast_local.errors import ChildDied, NotReady
 
 READY_TIMEOUT_S = 20.0
-END_TIMEOUT_S = 7.0
 KILL_TIMEOUT_S = 5.0
 LINE_BYTES = 4096
 LAST_LINES = 12
@@ -103,13 +102,14 @@ class _Child:
 
 
 class Supervisor:
-    """Use as an async context manager, in the main thread (leash.py says why). `show` gets every line of every child.
+    """Use as an async context manager, in the main thread (leash.py says why). `end_timeout_s`: how long a group may
+    take to end before it is killed. `show` gets every line of every child.
 
     Leaving it ends all children. A cancellation meanwhile (a second Ctrl-C) kills what is left.
     """
 
-    def __init__(self, show: Callable[[str, str], None] = to_stderr, end_timeout_s: float = END_TIMEOUT_S) -> None:
-        self._show, self._end_timeout_s = show, end_timeout_s
+    def __init__(self, end_timeout_s: float, show: Callable[[str, str], None] = to_stderr) -> None:
+        self._end_timeout_s, self._show = end_timeout_s, show
         self._groups: list[list[_Child]] = []
 
     async def __aenter__(self) -> "Supervisor":
