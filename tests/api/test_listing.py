@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from runcast_api.listing import SLICE, decode_cursor, encode_cursor
 from tests.api.running import Api, problem
+from tests.conftest import wait_until
 
 
 async def walk(api: Api, path: str, limit: int) -> list[str]:
@@ -66,6 +67,23 @@ async def test_expired_members_leave_the_index_and_do_not_shorten_pages(api: Api
     assert await redis.zcard(keys.tasks("default")) == 1
     assert (await api.client.get("/api/sessions")).json()["sessions"] == ["s1"]
     assert await redis.zcard(keys.sessions("default")) == 1
+
+
+async def test_expired_members_leave_the_index_though_nobody_lists(api: Api, redis: Redis) -> None:
+    """Each submit takes some, also where many old members are of a session that lives on; those all stay."""
+    keys = api.state["queue"].keys
+    living = {await api.submit(session_id="s1") for _ in range(15)}
+    await redis.zadd(keys.tasks("default"), dict.fromkeys(living, 1))
+    await redis.zadd(keys.tasks("default"), {f"gone-{n}.abcdefghij": 2 for n in range(30)} | {b"\xff": 2})
+    await redis.zadd(keys.sessions("default"), {f"gone-{n}": 2 for n in range(30)})
+
+    async def only_the_living() -> bool:
+        living.add(await api.submit(session_id="s1"))
+        members = {raw.decode(errors="replace") for raw in await redis.zrange(keys.tasks("default"), 0, -1)}
+        assert living <= members
+        return members == living and await redis.zrange(keys.sessions("default"), 0, -1) == [b"s1"]
+
+    await wait_until(only_the_living)
 
 
 async def test_an_empty_list_is_a_page(api: Api) -> None:

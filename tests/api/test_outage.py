@@ -10,6 +10,7 @@ import pytest
 
 from runcast_api.settings import ApiSettings
 from runcast_local.store import Store, find_program
+from runcast_tasks.submit import drop_expired
 from tests.api.running import Api, problem, running
 from tests.conftest import wait_until
 
@@ -100,6 +101,23 @@ async def test_a_task_in_the_log_is_accepted_though_the_queue_store_dies(own_sto
             task = await api.client.get(answer.json()["links"]["self"])
             assert task.json()["state"] == "queued"
             assert await api.state["queue_store"].zcard("runcast:due") == 1
+
+
+async def test_clearing_the_indexes_never_fails_and_gives_up_soon(own_store: Store) -> None:
+    """It comes after a task was accepted: whatever the stores do, its client hears so, and hears it in time."""
+    async with running(ApiSettings(redis_url=own_store.url, store_timeout_s=60)) as api:
+        await api.submit(session_id="s1")
+        arguments = (api.state["queue_store"], api.state["queue"], api.state["records"], api.state["tenant"])
+        assert own_store.process is not None
+        os.kill(own_store.process.pid, signal.SIGSTOP)
+        try:
+            asked_at = monotonic()
+            await drop_expired(*arguments)
+            assert monotonic() - asked_at < 3
+        finally:
+            os.kill(own_store.process.pid, signal.SIGCONT)
+        own_store.kill()
+        await drop_expired(*arguments)
 
 
 async def test_a_cancel_is_done_though_the_queue_store_is_away(own_store: Store, tmp_path: Path) -> None:

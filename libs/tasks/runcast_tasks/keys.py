@@ -30,9 +30,9 @@ class QueueKeys:
         return f"{self.prefix}due"
 
     def sessions(self, tenant: str) -> str:
-        """Sorted set: session ids by the ms of their last submit. Members of expired sessions go when listed."""
+        """Sorted set: session ids by the ms of their last submit. Those of expired sessions go when listed or drawn."""
         return f"{self.prefix}index:{tenant}:sessions"
 
     def tasks(self, tenant: str) -> str:
-        """Sorted set: task ids by the ms of their submit. Members of expired sessions go when listed."""
+        """Sorted set: task ids by the ms of their submit. Those of expired sessions go when listed or drawn."""
         return f"{self.prefix}index:{tenant}:tasks"

@@ -4,6 +4,7 @@ Order of writes: hint in `due`, then the append, then indexes and the ring. A cr
 found: a hint without a task, or a task with a hint.
 """
 
+import asyncio
 import json
 import logging
 import secrets
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runcast_events.codec import Envelope
@@ -21,9 +23,13 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
 from runcast_tasks.errors import SessionDeleted
 from runcast_tasks.queue import Queue
-from runcast_tasks.record import PROMPT_HEAD_CHARS
+from runcast_tasks.record import PROMPT_HEAD_CHARS, Records
 
 logger = logging.getLogger(__name__)
+
+DRAWN = 10
+"""Members of an index that each submit looks at: where more than a tenth has expired, more go than come."""
+DROP_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,24 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     except (RedisError, OSError) as error:  # it is in the log, so it is accepted: a refusal would have it sent twice
         logger.warning("accepted, to be found by its hint: %s", error, extra={"task_id": task_id})
     return Receipt(session_id, task_id)
+
+
+async def drop_expired(queue_store: Redis, queue: Queue, records: Records, tenant: str) -> None:
+    """Take some of what has expired out of the tenant's indexes: to be called with each submit, so that they stay in
+    proportion to what there is although nobody lists. Never raises because of a store.
+
+    The members it looks at are drawn by lot: the oldest ones may be those of a session that lives on and on, and would
+    stand before all others for ever.
+    """
+    keys = queue.keys
+    try:
+        async with asyncio.timeout(DROP_TIMEOUT_S):
+            for index in (keys.sessions(tenant), keys.tasks(tenant)):
+                drawn: list[bytes] = await queue_store.zrandmember(index, DRAWN)
+                exist = await records.exists([raw.partition(b".")[0].decode(errors="replace") for raw in drawn])
+                await queue.drop(index, [raw for raw, there in zip(drawn, exist, strict=True) if not there])
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        logger.warning("indexes not cleared: %s", error or "timed out")
 
 
 def message(role: str, content: str, task_id: str) -> Write:

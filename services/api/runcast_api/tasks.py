@@ -14,7 +14,7 @@ from runcast_api.schemas import TaskSummary as Summary
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_service.problem import Problem, responses
 from runcast_tasks.control import Cancelled
-from runcast_tasks.submit import NewTask, submit
+from runcast_tasks.submit import NewTask, drop_expired, submit
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -
     task = NewTask(body.task, agent, body.session_id, body.model, body.params, body.metadata)
     accepting = submit(state["log"], state["queue"], state["keyspace"], state["tenant"], task)
     accepted = TaskAccepted.of(await to_the_end(state, accepting))
+    await drop_expired(state["queue_store"], state["queue"], state["records"], state["tenant"])
     state["metrics"].tasks_accepted.labels(agent).inc()
     response.headers["Location"] = accepted.links.self_
     return accepted
