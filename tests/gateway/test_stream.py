@@ -179,6 +179,8 @@ async def test_bad_requests_are_refused_before_the_stream_starts(redis: Redis, r
             (SESSION + "?last_event_id=%24", {}, "invalid_cursor"),
             (SESSION + "?last_event_id=1-1%0A", {}, "invalid_cursor"),
             (SESSION + "?types=nonsense", {}, "invalid_filter"),
+            (SESSION + "?after=latest", {}, "invalid_query"),
+            ("/stream/tasks/s1.aaaaaaaaaa?task_id=s1.aaaaaaaaaa", {}, "invalid_query"),
             (SESSION + "?task_id=s2.aaaaaaaaaa", {}, "invalid_filter"),
             ("/stream/sessions/a%20b", {}, "invalid_id"),
             ("/stream/sessions/" + "x" * 65, {}, "invalid_id"),

@@ -4,6 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from time import time_ns
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -70,8 +72,14 @@ class Envelope:
 
 
 def _timestamp(now: datetime | None = None) -> bytes:
-    moment = now or datetime.now(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".encode()
+    """RFC 3339 with milliseconds. Formatting a moment costs more than all else in an event, so a second is kept."""
+    ms = time_ns() // 1_000_000 if now is None else int(now.timestamp() * 1000)
+    return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 def fit(event: Event, payload: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Reading logs: pages of the past, and what a channel missed. Explicit ids only, never `$`; every reply is bounded."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from runcast_events.redis import passes
 
 logger = logging.getLogger(__name__)
 
+READS_AT_ONCE = 16
+"""Pages that one process reads at the same time; half of a pool is left to everything else."""
 FIRST_PAGE = 100
 """Small, so that the first byte leaves early; the following pages are larger."""
 PAGE = 1000
@@ -49,13 +52,17 @@ class LogReader:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        # First come, first served: the pool itself gives a freed connection to whoever asks next, so that in a storm
+        # of replays some wait for seconds, and the hub's repairs with them.
+        self._turn = asyncio.Semaphore(READS_AT_ONCE)
 
     async def page(self, keys: SessionKeys, after: EventId, count: int) -> Page:
         """Up to `count` entries after the cursor `after`, oldest first."""
         pipe = self._redis.pipeline(transaction=False)
         _ask_tail(pipe, keys)
         pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
-        meta, entries = await pipe.execute()
+        async with self._turn:
+            meta, entries = await pipe.execute()
         return Page([decode_entry(raw) for raw in entries], _tail(meta))
 
     async def settle(self, keys: SessionKeys, gap: Gap) -> Gap:

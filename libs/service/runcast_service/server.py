@@ -73,6 +73,22 @@ def raise_file_limit(files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
+class PortTaken(OSError):
+    """The address to listen on cannot be had."""
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise PortTaken(f"{host} port {port} cannot be listened on: {error.strerror}") from error
+    return listening
+
+
 class SideServer:
     """A second server inside a running process (the admin endpoint): owned by whoever starts it."""
 
@@ -98,10 +114,13 @@ class SideServer:
             proxy_headers=False,
         )
         self._server = _NoSignals(config)
+        self._host, self._port = host, port
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "SideServer":
-        self._task = asyncio.create_task(self._server.serve(), name="side server")
+        # Bound here: uvicorn would end the whole process with a bare exit code when the port is taken.
+        listening = _bind(self._host, self._port)
+        self._task = asyncio.create_task(self._server.serve([listening]), name="side server")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         if self._task.done():

@@ -5,11 +5,32 @@ The table of all settings: docs/settings.md (a test keeps it complete).
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
 
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _store_url(url: str) -> str:
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise ValueError("expected redis://host:port/number, rediss://… or unix://path") from error
+    return url
+
+
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with the environment, in a sentence for each setting; no value is shown, it may be a secret."""
+    sentences = []
+    for each in error.errors():
+        name = "_".join(str(part) for part in each["loc"][:1]).upper()
+        sentences.append(f"RUNCAST_{name}: {each['msg'].removeprefix('Value error, ')}")
+    return "; ".join(sentences)
 
 
 class ServiceSettings(BaseSettings):
@@ -17,9 +38,9 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RUNCAST_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: StoreUrl = "redis://127.0.0.1:6379/0"
     """Queue store: arq, wake channel, indexes. Losing it loses no task."""
-    events_redis_url: str | None = None
+    events_redis_url: StoreUrl | None = None
     """Events store: logs, records, leases. Unset: the queue store."""
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "runcast:"
     """Before every key and channel; two deployments on one server differ in it."""

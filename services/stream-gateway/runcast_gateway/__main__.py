@@ -1,6 +1,9 @@
 """`python -m runcast_gateway`: the stream gateway, configured by RUNCAST_*."""
 
 import asyncio
+import sys
+
+from pydantic import ValidationError
 
 from runcast_gateway.app import create_app
 from runcast_gateway.connections import Connections
@@ -8,12 +11,16 @@ from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
 from runcast_service.logging import configure_logging
 from runcast_service.server import raise_file_limit, serve
+from runcast_service.settings import explain
 
 OPEN_FILES = 100_000
 
 
 def main() -> None:
-    settings = GatewaySettings()
+    try:
+        settings = GatewaySettings()
+    except ValidationError as error:
+        sys.exit(f"runcast_gateway cannot start: {explain(error)}")
     configure_logging(settings.log_level)
     raise_file_limit(OPEN_FILES)
     connections = Connections(send_timeout_s=settings.send_timeout_s, drain_s=settings.drain_s)

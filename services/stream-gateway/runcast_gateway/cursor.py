@@ -55,6 +55,14 @@ def parse_filter(session_id: str, types: str | None, task_id: str | None) -> Fil
     return Filter(wanted, task_id)
 
 
+def check_query(given: Iterable[str], known: frozenset[str]) -> None:
+    """A misspelt name would replay everything, or filter nothing."""
+    if unknown := sorted(set(given) - known):
+        names = ", ".join(name[:40] for name in unknown[:5])
+        detail = f"no such query parameter: {names}; there are: {', '.join(sorted(known))}"
+        raise Problem(400, "invalid_query", detail)
+
+
 def _parse_types(names: Iterable[str]) -> frozenset[str]:
     wanted = frozenset(name.strip() for name in names) - {""}
     if not wanted:

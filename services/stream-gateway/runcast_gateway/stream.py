@@ -17,7 +17,7 @@ from runcast_events.reader import Tail
 from runcast_gateway import sse
 from runcast_gateway.batch import Target
 from runcast_gateway.connection import Connection, Greeting
-from runcast_gateway.cursor import Filter, parse_cursor, parse_filter
+from runcast_gateway.cursor import Filter, check_query, parse_cursor, parse_filter
 from runcast_gateway.protocol import ABORT
 from runcast_gateway.state import State, state_of
 from runcast_service.problem import Problem, responses
@@ -31,6 +31,9 @@ HEADERS = {
     "x-accel-buffering": "no",
     "connection": "close",
 }
+
+TASK_QUERY = frozenset({"last_event_id", "types"})
+SESSION_QUERY = TASK_QUERY | {"task_id"}
 
 LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", description="The cursor of an automatic reconnect; wins over the query.")
@@ -64,6 +67,7 @@ async def stream_session(
         check_session_id(session_id)
     except InvalidId as error:
         raise Problem(400, "invalid_id", str(error)) from None
+    check_query(request.query_params, SESSION_QUERY)
     cursor = parse_cursor(last_event_id_header, last_event_id)
     shown = parse_filter(session_id, types, task_id)
     keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
@@ -92,6 +96,7 @@ async def stream_task(
         session_id = session_of(task_id)
     except InvalidId as error:
         raise Problem(400, "invalid_id", str(error)) from None
+    check_query(request.query_params, TASK_QUERY)
     cursor = parse_cursor(last_event_id_header, last_event_id)
     shown = Filter(parse_filter(session_id, types, None).types, task_id)
     keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
