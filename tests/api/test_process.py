@@ -74,7 +74,7 @@ async def test_the_process_serves_and_ends_with_sigterm(redis: Redis, redis_url:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"RUNCAST_AGENTS_FILE": "/nowhere/agents.toml"}, "/nowhere/agents.toml: cannot be read"),
+        ({"RUNCAST_AGENTS_FILE": "/nowhere/agents.toml"}, "RUNCAST_AGENTS_FILE: /nowhere/agents.toml: cannot be read"),
         ({"RUNCAST_DEFAULT_AGENT": "nobody"}, "RUNCAST_DEFAULT_AGENT is 'nobody': expected one of demo"),
         ({"RUNCAST_PORT": "99999"}, "port"),
     ],

@@ -214,7 +214,8 @@ async def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path) -> Non
     [
         ({"port": "eighty"}, "RUNCAST_PORT: Input should be a valid integer"),
         ({"drain_s": "-1"}, "RUNCAST_DRAIN_S: Input should be greater than or equal to 0"),
-        ({"redis_url": "redis://127.0.0.1:1/0", "agents_file": "none.toml"}, "none.toml: cannot be read"),
+        ({"agents_file": "none.toml"}, "none.toml: expected a file"),
+        ({"redis_url": "redis://127.0.0.1:1/0", "agents_file": ROOT / "Makefile"}, "Makefile: not TOML"),
     ],
 )
 async def test_a_wrong_setting_is_told_without_a_traceback(

@@ -1,6 +1,7 @@
 """Why the local stack did not come up, or ended. Each class says when; the text is meant for the terminal."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class LocalError(Exception):
@@ -13,6 +14,14 @@ class NoStore(LocalError):
 
 class InvalidRoutes(LocalError):
     """The table of routes cannot be read or does not have its form."""
+
+
+class NoAgentsFile(LocalError):
+    """The file of agents is not there, or no file. What is wrong inside it the services say."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"RUNCAST_AGENTS_FILE: {path}: expected a file. Unset it to use the agents that come with us.")
+        self.path = path
 
 
 class PortBusy(LocalError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from runcast_local.errors import PortBusy
+from runcast_local.errors import NoAgentsFile, PortBusy
 from runcast_local.settings import StackSettings
 from runcast_local.store import Store, find_program, free_port
 from runcast_local.supervisor import Program, Ready, Supervisor
@@ -104,7 +104,10 @@ class Stack:
 def plan(
     settings: StackSettings, ports: Ports, folder: Path, environ: Mapping[str, str], agents_file: Path | None = None
 ) -> Stack:
-    """The stack that keeps its data in `folder`, which is made. Raises NoStore."""
+    """The stack that keeps its data in `folder`, which is made. Raises NoStore, NoAgentsFile."""
+    agents = (agents_file or settings.agents_file or AGENTS_FILE).resolve()
+    if not agents.is_file():
+        raise NoAgentsFile(agents)
     store = None
     redis_url = settings.redis_url
     if redis_url is None:
@@ -116,7 +119,7 @@ def plan(
     ours = {
         "RUNCAST_REDIS_URL": redis_url,
         "RUNCAST_EVENTS_REDIS_URL": settings.events_redis_url or redis_url,
-        "RUNCAST_AGENTS_FILE": str((agents_file or settings.agents_file or AGENTS_FILE).resolve()),
+        "RUNCAST_AGENTS_FILE": str(agents),
         "RUNCAST_WORKSPACES": str(workspaces),
         "RUNCAST_DRAIN_S": str(settings.drain_s),
         "RUNCAST_API_URL": f"http://{LOOPBACK}:{ports.api}",

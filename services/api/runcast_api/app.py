@@ -69,7 +69,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
 
 def _agents(settings: ApiSettings) -> dict[str, Agent]:
-    known = load_agents(settings.agents_file)
+    try:
+        known = load_agents(settings.agents_file)
+    except InvalidAgents as error:
+        raise InvalidAgents(f"RUNCAST_AGENTS_FILE: {error}") from error
     if settings.default_agent not in known:
         raise InvalidAgents(
             f"RUNCAST_DEFAULT_AGENT is {settings.default_agent!r}: expected one of {', '.join(known) or 'none'}"
