@@ -76,7 +76,7 @@ async def test_the_process_serves_and_ends_with_sigterm(redis: Redis, redis_url:
     [
         ({"RUNCAST_AGENTS_FILE": "/nowhere/agents.toml"}, "RUNCAST_AGENTS_FILE: /nowhere/agents.toml: cannot be read"),
         ({"RUNCAST_DEFAULT_AGENT": "nobody"}, "RUNCAST_DEFAULT_AGENT is 'nobody': expected one of demo"),
-        ({"RUNCAST_PORT": "99999"}, "port"),
+        ({"RUNCAST_PORT": "99999"}, "cannot start: RUNCAST_PORT"),
     ],
 )
 async def test_a_wrong_setting_is_refused_at_start_with_its_reason(settings: dict[str, str], expected: str) -> None:

@@ -9,13 +9,16 @@ from runcast_api.app import create_app
 from runcast_api.settings import ApiSettings
 from runcast_service.logging import configure_logging
 from runcast_service.server import serve
+from runcast_service.settings import explain
 
 
 def main() -> None:
     try:
         settings = ApiSettings()
         app = create_app(settings)
-    except (ValidationError, InvalidAgents) as error:
+    except ValidationError as error:
+        sys.exit(f"runcast_api cannot start: {explain(error)}")
+    except InvalidAgents as error:
         sys.exit(f"runcast_api cannot start: {error}")
     configure_logging(settings.log_level)
     serve(app, host=settings.host, port=settings.port)
