@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from runcast_agents import InvalidAgents
 from runcast_service.logging import configure_logging
+from runcast_service.settings import explain
 from runcast_worker.deps import open_deps
 from runcast_worker.engines.demo import DemoEngine
 from runcast_worker.engines.script import ScriptEngine
@@ -29,8 +30,10 @@ def main() -> None:
         settings = WorkerSettings()
         configure_logging(settings.log_level)
         asyncio.run(run(settings))
-    except (ValidationError, InvalidAgents) as error:
-        sys.exit(f"runcast_worker: {error}")
+    except ValidationError as error:
+        sys.exit(f"runcast_worker cannot start: {explain(error)}")
+    except InvalidAgents as error:
+        sys.exit(f"runcast_worker cannot start: RUNCAST_AGENTS_FILE: {error}")
 
 
 if __name__ == "__main__":

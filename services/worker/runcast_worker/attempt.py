@@ -2,9 +2,8 @@
 
 Four things run side by side and end together: the engine, whose events are written as they come; the lease keeper; the
 hint for the reaper; and the watch for control requests. Losing the hold to another stops everything at once and writes
-nothing. A lease that only could not be renewed stops the engine and its tools as quickly; then the attempt gives its
-task up by an event that waits for the store, so that an outage never looks like a crash. Where another took the task
-meanwhile, that event is fenced.
+nothing. A lease that only could not be renewed stops the engine as quickly; then an event that waits for the store, and
+is fenced where another took the task, gives it up: an outage never looks like a crash.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim, LeaseLapsed
 from runcast_tasks.control import Requests
 from runcast_tasks.submit import message
-from runcast_worker.cancel import Cancel, waiting_cancel
+from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.reaper import LATER_S
@@ -46,8 +45,6 @@ from runcast_worker.workspace import Workspace, open_workspace
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-"""A control request is seen after this long at the latest, also by an attempt that writes nothing."""
 SETTLE_S = 600.0
 """What is written after the lease lapsed waits for the store this long. Then the reaper has to find the task."""
 STOP_S = 8.0
@@ -68,19 +65,16 @@ class Attempt:
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
         self._transcript = Transcript()
         self._written: dict[str, int] = {}
-        self._over = asyncio.Event()
-        """Set with the last event's way to the publisher: it gives the lease back."""
+        self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
-        self._looked = asyncio.Event()
-        """Set once no cancel request was found."""
-        self._stopped = False
-        """Nothing of the engine's is written any more."""
+        requests = Requests(deps.events, claim.hold.keys, claim.record.id)
+        self._watch = CancelWatch(requests, self._publisher.control, claim.record.id)
+        self._stopped = False  # once set, nothing of the engine's is written any more
         self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
 
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
-        EventsError or RedisError where the hold was lost; it then has stopped without a last word, as when cancelled.
-        """
+        EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
                 group.create_task(self._keep(), name="lease keeper"),
@@ -149,7 +143,7 @@ class Attempt:
     async def _until_stopped(self, play: Coroutine[None, None, None]) -> Event | None:
         """Let the engine play. None: it came to its end; else the event that the attempt ends with."""
         playing = asyncio.create_task(play, name="engine")
-        asked = asyncio.create_task(self._asked_to_cancel(), name="control requests")
+        asked = asyncio.create_task(self._watch.asked(), name="control requests")
         drained = asyncio.create_task(self._deps.requeue.wait(), name="drain")
         lapsed = asyncio.create_task(self._lapsed.wait(), name="lapsed lease")
         watched = {playing, asked, drained, lapsed}
@@ -194,8 +188,7 @@ class Attempt:
         await self._publisher.acknowledged()
         started = self._publisher.last
         if started is None or started.control or started.duplicate:
-            self._publisher.control.set()
-            await self._looked.wait()
+            await self._watch.nobody_asked()
         surroundings = Surroundings(workspace.folder, agent.read_only)
         toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, self._deps.metrics)
         task = EngineTask(self._record, agent, workspace.folder, toolbox.call)
@@ -217,25 +210,6 @@ class Attempt:
                     turn = TURN
                     self._count()
                     await asyncio.sleep(0)
-
-    async def _asked_to_cancel(self) -> Cancel:
-        """Wait for a cancel request: told by the answer to an append, or found by looking."""
-        requests = Requests(self._deps.events, self._claim.hold.keys, self._record.id)
-        while True:
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._publisher.control.wait()
-                self._publisher.control.clear()
-            except TimeoutError:
-                pass
-            try:
-                cancel = await waiting_cancel(requests)
-            except (RedisError, OSError) as error:
-                logger.warning("control requests cannot be read: %s", error, extra=self._about)
-                continue
-            if cancel is not None:
-                return cancel
-            self._looked.set()
 
     async def _complete(self, duration_ms: int) -> str:
         answer = self._transcript.final_answer

@@ -12,6 +12,7 @@ HELP = (
     "run `COMMAND` · write FILE: TEXT."
 )
 SHOWN_CHARS = 2000
+SHOWN_NAMES = 12
 
 
 def answer(plan: Plan, calls: Sequence[ToolCallComplete]) -> str:
@@ -21,7 +22,7 @@ def answer(plan: Plan, calls: Sequence[ToolCallComplete]) -> str:
     if last is None:
         return said + HELP
     if last.error is not None:
-        return f"{said}{last.tool_name} failed: {last.error.message[:SHOWN_CHARS]} ({last.error.code})"
+        return f"{said}{last.tool_name} failed: {_cut(last.error.message)} ({last.error.code})"
     return said + _WORDS[plan.name](last.result)
 
 
@@ -32,7 +33,7 @@ def _listing(result: JsonValue) -> str:
     if not files:
         return "There are no files here."
     more = "" if result["complete"] else " and more"
-    return f"{_many(len(files), 'file')}{more}: {', '.join(map(str, files))}"[:SHOWN_CHARS]
+    return f"{_many(len(files), 'file')}{more}: {_some([str(file) for file in files])}"
 
 
 def _counts(result: JsonValue) -> str:
@@ -41,8 +42,8 @@ def _counts(result: JsonValue) -> str:
     assert isinstance(files, dict)
     if not files:
         return "There are no lines: no such file holds any."
-    each = ", ".join(f"{path} {count}" for path, count in files.items())
-    return f"{_many(total, 'line')} in {_many(len(files), 'file')}: {each}"[:SHOWN_CHARS]
+    each = _some([f"{path} {count}" for path, count in files.items()])
+    return f"{_many(total, 'line')} in {_many(len(files), 'file')}: {each}"
 
 
 def _matches(result: JsonValue) -> str:
@@ -50,16 +51,26 @@ def _matches(result: JsonValue) -> str:
     matches = result["matches"]
     assert isinstance(matches, list)
     shown = [f"{m['path']}:{m['line']}: {m['text']}" for m in matches if isinstance(m, dict)]
-    return "\n".join([f"{_many(result['total'], 'line')} with it.", *shown])[:SHOWN_CHARS]
+    return _cut("\n".join([f"{_many(result['total'], 'line')} found.", *shown]))
 
 
 def _output(result: JsonValue) -> str:
     assert isinstance(result, dict)
-    return f"The command ended with exit code {result['exit_code']}.\n{result['output']}"[:SHOWN_CHARS]
+    return _cut(f"The command ended with exit code {result['exit_code']}.\n{result['output']}")
 
 
 def _text(result: JsonValue) -> str:
-    return f"It says:\n{result}"[:SHOWN_CHARS]
+    return _cut(f"It says:\n{result}")
+
+
+def _cut(text: str) -> str:
+    """Never silently."""
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} … ({len(text)} characters in all)"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def _many(count: JsonValue, what: str) -> str:
