@@ -24,5 +24,5 @@ class WorkerSettings(ServiceSettings):
     drain_s: Annotated[float, Field(ge=0)] = 25.0
     """After SIGTERM running tasks get this long to end by themselves; then another worker takes them over.
     Whoever sends SIGKILL must wait ten seconds longer than this."""
-    reap_every_s: Seconds = 3.0
+    reap_every_s: Seconds = 1.0
     """How often to look for tasks that nobody looks after."""
