@@ -8,7 +8,7 @@ import httpx2
 from fastapi import FastAPI
 
 from runcast_agents import load_agents
-from runcast_api.app import connected, create_app
+from runcast_api.app import choose_default, connected, create_app
 from runcast_api.metrics import Metrics
 from runcast_api.settings import ApiSettings
 from runcast_api.state import State
@@ -36,7 +36,8 @@ class Api:
 @asynccontextmanager
 async def running(settings: ApiSettings) -> AsyncIterator[Api]:
     """Without the admin endpoint, whose server takes longer to end than most tests."""
-    async with connected(settings, load_agents(settings.agents_file), Metrics()) as state:
+    agents = load_agents(settings.agents_file)
+    async with connected(settings, agents, choose_default(settings, agents), Metrics()) as state:
         api = Api(create_app(settings), state)
         async with api.client:
             yield api

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from runcast_agents import Agent, InvalidAgents
+from runcast_api.app import choose_default
 from runcast_api.settings import ApiSettings
 from runcast_events.codec import Envelope
 from runcast_events.events import TaskFailed
@@ -228,3 +230,26 @@ async def test_the_cancellation_of_a_task_in_another_session_changes_nothing_her
     here, there = await api.submit(session_id="here"), await api.submit(session_id="there")
     await api.client.post(f"/api/tasks/{there}/cancel")
     assert (await api.client.get(f"/api/tasks/{here}")).json()["state"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("named", "known", "chosen"),
+    [
+        (None, ["x"], "x"),
+        (None, ["x", "demo"], "demo"),
+        ("x", ["x", "demo"], "x"),
+        (None, ["x", "y"], None),
+        ("z", ["x"], None),
+    ],
+)
+def test_the_default_agent_is_the_one_set_or_the_obvious_one(
+    named: str | None, known: list[str], chosen: str | None
+) -> None:
+    """Somebody with one agent of their own need not name it twice; where nothing is obvious the start is refused."""
+    settings = ApiSettings(default_agent=named)
+    agents = {name: Agent(engine="demo") for name in known}
+    if chosen is not None:
+        assert choose_default(settings, agents) == chosen
+        return
+    with pytest.raises(InvalidAgents, match="RUNCAST_DEFAULT_AGENT"):
+        choose_default(settings, agents)

@@ -35,11 +35,12 @@ PENDING_TIMEOUT_S = 5.0
 def create_app(settings: ApiSettings) -> FastAPI:
     """Raises InvalidAgents. Stores are first needed by the first request."""
     known_agents = _agents(settings)
+    default_agent = choose_default(settings, known_agents)
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with connected(settings, known_agents, metrics) as state:
+        async with connected(settings, known_agents, default_agent, metrics) as state:
             admin = admin_app(_ready(state), metrics.registry)
             async with SideServer(admin, settings.host, settings.admin_port):
                 yield state
@@ -73,15 +74,25 @@ def _agents(settings: ApiSettings) -> dict[str, Agent]:
         known = load_agents(settings.agents_file)
     except InvalidAgents as error:
         raise InvalidAgents(f"RUNCAST_AGENTS_FILE: {error}") from error
-    if settings.default_agent not in known:
-        raise InvalidAgents(
-            f"RUNCAST_DEFAULT_AGENT is {settings.default_agent!r}: expected one of {', '.join(known) or 'none'}"
-        )
     return known
 
 
+def choose_default(settings: ApiSettings, known: Mapping[str, Agent]) -> str:
+    """The agent of tasks that name none. Raises InvalidAgents when there is no such agent, or none can be chosen."""
+    name = settings.default_agent
+    if name is None and len(known) == 1:
+        return next(iter(known))
+    name = "demo" if name is None and "demo" in known else name
+    if name is None or name not in known:
+        is_ = "is not set" if name is None else f"is {name!r}"
+        raise InvalidAgents(f"RUNCAST_DEFAULT_AGENT {is_}: expected one of {', '.join(sorted(known)) or 'none'}")
+    return name
+
+
 @asynccontextmanager
-async def connected(settings: ApiSettings, known_agents: Mapping[str, Agent], metrics: Metrics) -> AsyncIterator[State]:
+async def connected(
+    settings: ApiSettings, known_agents: Mapping[str, Agent], default_agent: str, metrics: Metrics
+) -> AsyncIterator[State]:
     """The state of an app, with clients of both stores. At the end, what is pending is finished first."""
     async with AsyncExitStack() as stack:
         events_store = queue_store = _store(settings, settings.events_url)
@@ -96,6 +107,7 @@ async def connected(settings: ApiSettings, known_agents: Mapping[str, Agent], me
         state = State(
             settings=settings,
             agents=known_agents,
+            default_agent=default_agent,
             tenant=DEFAULT_TENANT,
             keyspace=keyspace,
             events_store=events_store,

@@ -11,8 +11,8 @@ class ApiSettings(HttpSettings):
 
     agents_file: Path | None = None
     """The agents there are (`agents.toml`). Unset: the demo agent alone."""
-    default_agent: AgentName = "demo"
-    """The agent of a task that names none."""
+    default_agent: AgentName | None = None
+    """The agent of a task that names none. Unset: `demo`, or the only one there is."""
     body_timeout_s: Seconds = 10
     """How long a client may take to send a request's body."""
     store_timeout_s: Seconds = 1

@@ -24,6 +24,7 @@ class State(TypedDict):
     """`pending`: what is finished although its caller may be gone; the lifespan waits for it."""
 
     settings: ApiSettings
+    default_agent: str
     agents: Mapping[str, Agent]
     tenant: str
     keyspace: Keyspace

@@ -33,7 +33,7 @@ router = APIRouter(tags=["tasks"], route_class=JsonRoute)
 )
 async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -> TaskAccepted:
     """Answers 202 when the task is in the session's log and will run. `links.events` streams it."""
-    agent = state["settings"].default_agent if body.agent is None else body.agent
+    agent = state["default_agent"] if body.agent is None else body.agent
     if agent not in state["agents"]:
         known = ", ".join(state["agents"])
         raise Problem(422, "unknown_agent", f"unknown agent {agent[:64]!r}: expected one of {known}")
