@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from runcast_local.edge import Edge
+from runcast_local.edge import LOOPBACK_NAMES, Edge
 from runcast_local.routes import Routes
 from runcast_local.store import free_port
 from tests.conftest import wait_until
@@ -241,3 +241,16 @@ async def test_closing_the_edge_cuts_streams_that_would_never_end(upstream: Upst
                 with pytest.raises(httpx2.RemoteProtocolError):
                     await anext(chunks)
             await asyncio.wait_for(upstream.left.wait(), 5)
+
+
+async def test_a_foreign_host_name_is_refused_on_loopback() -> None:
+    """A web page whose name resolves to this machine must not command its agents."""
+    async with served(Upstream()) as behind:
+        edge = Edge(ROUTES, {"api": behind, "gateway": behind}, hosts=LOOPBACK_NAMES)
+        async with served(edge, lifespan=True) as url, httpx2.AsyncClient() as client:
+            port = url.rpartition(":")[2]
+            for host in (f"localhost:{port}", f"127.0.0.1:{port}", "localhost"):
+                assert (await client.get(f"{url}/api/x", headers={"host": host})).status_code == 200
+            for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example"):
+                refused = await client.get(f"{url}/api/x", headers={"host": host})
+                assert (refused.status_code, refused.json()["code"]) == (400, "unknown_host")

@@ -16,9 +16,11 @@ import pytest
 from pydantic import ValidationError
 
 from runcast_agents import load_agents
-from runcast_local.errors import PortBusy
+from runcast_local.errors import PortBusy, StoreAway
 from runcast_local.settings import StackSettings
 from runcast_local.stack import AGENTS_FILE, Ports, plan
+from runcast_local.store import free_port
+from runcast_local.supervisor import Supervisor
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -215,13 +217,18 @@ async def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path) -> Non
         ({"port": "eighty"}, "RUNCAST_PORT: Input should be a valid integer"),
         ({"drain_s": "-1"}, "RUNCAST_DRAIN_S: Input should be greater than or equal to 0"),
         ({"agents_file": "none.toml"}, "none.toml: expected a file"),
-        ({"redis_url": "redis://127.0.0.1:1/0", "agents_file": ROOT / "Makefile"}, "Makefile: not TOML"),
+        ({"agents_file": ROOT / "Makefile"}, "Makefile: not TOML"),
+        ({"redis_url": "redis://127.0.0.1:1/0"}, "RUNCAST_REDIS_URL (127.0.0.1:1) does not answer"),
     ],
 )
 async def test_a_wrong_setting_is_told_without_a_traceback(
-    tmp_path: Path, setting: dict[str, object], said: str
+    tmp_path: Path, taken: int, setting: dict[str, object], said: str
 ) -> None:
     """By the name under which it was set; what a service refuses comes with the service's own words."""
+    if "agents_file" in setting:
+        setting = setting | {
+            "redis_url": f"redis://127.0.0.1:{taken}/0"
+        }  # something answers there: no store is started
     async with runcast("up", tmp_path, **({"port": row(), "admin_port": row()} | setting)) as process:
         output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 1
@@ -239,3 +246,12 @@ async def test_the_demo_drops_resumes_and_verifies() -> None:
     assert shown.index("tool_call_start") < dropped < resumed < shown.index("task_complete")
     assert "verified against the log: nothing missing, nothing twice" in shown
     assert "Traceback" not in shown
+
+
+async def test_a_store_that_does_not_answer_is_told_by_its_setting(tmp_path: Path) -> None:
+    """Instead of a stack that is up and can do nothing."""
+    settings = StackSettings.model_validate({"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    stack = plan(settings, Ports.free(), tmp_path, {})
+    async with Supervisor(5) as supervisor:
+        with pytest.raises(StoreAway, match="RUNCAST_REDIS_URL"):
+            await stack.start(supervisor)

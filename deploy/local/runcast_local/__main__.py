@@ -25,6 +25,7 @@ from runcast_service.server import raise_file_limit, serve
 
 FOLDER = Path(".runcast")
 INTERRUPTED = 130
+OPEN = "it listens on {}, and whoever reaches it can run commands here: callers are not known yet (RUNCAST_AUTH)."
 
 
 def main() -> None:
@@ -107,9 +108,10 @@ def _banner(stack: Stack) -> str:
     where = (
         f"{store.url} ({store.program.path.name} {store.program.version}, {store.program.origin})" if store else "yours"
     )
+    open_to = "" if stack.host in edge.LOOPBACK_NAMES else f"\nWARNING: {OPEN.format(stack.host)}\n"
     return f"""
 Runcast is up: {url}   Ctrl-C ends it.
-
+{open_to}
   API docs   {url}/api/docs
   streams    {url}/stream/sessions/SESSION_ID
   metrics    http://localhost:{ports.api_admin}/metrics; gateway {ports.gateway_admin}, worker {ports.worker_admin}

@@ -21,6 +21,7 @@ from runcast_service.problem import Problem
 
 logger = logging.getLogger(__name__)
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 CONNECTIONS = 2000
 # No read timeout: a stream may be silent for long. The others tell a hanging upstream.
 TIMEOUTS = {"connect": 5.0, "write": 30.0, "pool": 5.0, "read": None}
@@ -49,10 +50,16 @@ _REPLACED = frozenset({b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarde
 
 class Edge:
     """`upstreams`: the services' URLs by name. `body_silence_s`: how long a client may pause while it sends a body.
-    Needs the lifespan, which owns the connections upstream."""
+    `hosts`: the host names it answers to; None: any. Needs the lifespan, which owns the connections upstream."""
 
-    def __init__(self, routes: Routes, upstreams: dict[str, str], body_silence_s: float = SILENCE_S) -> None:
-        self._routes, self._upstreams, self._body_silence_s = routes, upstreams, body_silence_s
+    def __init__(
+        self,
+        routes: Routes,
+        upstreams: dict[str, str],
+        body_silence_s: float = SILENCE_S,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        self._routes, self._upstreams, self._body_silence_s, self._hosts = routes, upstreams, body_silence_s, hosts
         self._transport: httpx2.AsyncHTTPTransport | None = None
         self._uploads: httpx2.AsyncHTTPTransport | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
@@ -61,7 +68,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif (refusal := _refusal(scope)) is not None:
+        elif (refusal := _refusal(scope, self._hosts)) is not None:
             await refusal.response()(scope, receive, send)
         elif scope["path"] == "/":
             await JSONResponse(INDEX)(scope, receive, send)
@@ -157,8 +164,15 @@ async def _cancel_when_gone(exchange: asyncio.Task[None], receive: Receive, sent
     exchange.cancel()
 
 
-def _refusal(scope: Scope) -> Problem | None:
+def _refusal(scope: Scope, hosts: frozenset[str] | None) -> Problem | None:
     """Why no service is asked; None when one is."""
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+    if hosts is not None and host and host.rpartition(":")[0] not in hosts and host not in hosts:
+        # Else any web page could have its own name resolve to loopback, and command the agents of whoever visits it.
+        detail = (
+            f"this stack answers to {', '.join(sorted(hosts))}, not to {host[:80]!r}; RUNCAST_HOST opens it to others"
+        )
+        return Problem(400, "unknown_host", detail)
     path: str = scope["path"]
     if not path.startswith("/"):  # `OPTIONS *`
         return Problem(400, "invalid_url", f"the request is for {path[:80]!r}: expected a path that starts with /")
@@ -205,4 +219,5 @@ def _end_to_end(headers: Headers, dropped: Iterable[bytes] = ()) -> Headers:
 def create_app(settings: EdgeSettings) -> Edge:
     """Raises InvalidRoutes."""
     upstreams = {"api": settings.api_url, "gateway": settings.gateway_url}
-    return Edge(load_routes(settings.routes_file), upstreams)
+    hosts = LOOPBACK_NAMES if settings.host in LOOPBACK_NAMES else None
+    return Edge(load_routes(settings.routes_file), upstreams, hosts=hosts)

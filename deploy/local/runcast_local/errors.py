@@ -34,6 +34,14 @@ class PortBusy(LocalError):
         self.what, self.port = what, port
 
 
+class StoreAway(LocalError):
+    """The store that a setting names does not answer."""
+
+    def __init__(self, setting: str, where: str, reason: str) -> None:
+        super().__init__(f"the store at {setting} ({where}) does not answer: {reason}")
+        self.setting = setting
+
+
 class FolderBusy(LocalError):
     """Another stack keeps its data in this folder."""
 

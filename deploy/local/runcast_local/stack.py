@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 
-from runcast_local.errors import NoAgentsFile, PortBusy
+from runcast_local.errors import NoAgentsFile, PortBusy, StoreAway
 from runcast_local.settings import StackSettings
 from runcast_local.store import Store, find_program, free_port
 from runcast_local.supervisor import Program, Ready, Supervisor
@@ -75,11 +76,14 @@ class Stack:
         return f"http://{_reachable(self.host)}:{self.ports.edge}"
 
     async def start(self, supervisor: Supervisor) -> None:
-        """Returns when everything serves; it ends with the supervisor. Raises PortBusy, ChildDied, NotReady."""
+        """Returns when everything serves; it ends with the supervisor. Raises PortBusy, StoreAway, ChildDied,
+        NotReady."""
         self.ports.check(self.host)
         if self.store is not None:
             command, ready = self.store.command, _store_answers(self.store)
             await supervisor.start(Program("store", command, self.environ, ready, quiet=True))
+        for setting in ("RUNCAST_REDIS_URL", "RUNCAST_EVENTS_REDIS_URL"):
+            await _check_store(setting, self.environ[setting])
         ports = self.ports
         async with httpx2.AsyncClient(trust_env=False, timeout=2) as client:
             await supervisor.start(
@@ -126,6 +130,20 @@ def plan(
         "RUNCAST_GATEWAY_URL": f"http://{LOOPBACK}:{ports.gateway}",
     }
     return Stack(ports, settings.host, store, {**environ, **ours}, settings.drain_s + END_AFTER_DRAIN_S)
+
+
+async def _check_store(setting: str, url: str) -> None:
+    """Raises StoreAway. The services themselves would wait for it, however long."""
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return  # a Unix socket
+    host, port = parts.hostname, parts.port or 6379
+    try:
+        async with asyncio.timeout(2):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except OSError as error:
+        raise StoreAway(setting, f"{host}:{port}", error.strerror or "no answer in 2 s") from None
 
 
 def _store_answers(store: Store) -> Ready:
