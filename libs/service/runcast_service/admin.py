@@ -13,18 +13,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from runcast_service.server import Listening
+
 Ready = Callable[[], Awaitable[str | None]]
 """None when ready, else why not."""
 
 
-def admin_app(ready: Ready, registry: CollectorRegistry = REGISTRY) -> Starlette:
-    """`ready` must bound its own time."""
+def admin_app(ready: Ready, registry: CollectorRegistry = REGISTRY, listening: Listening | None = None) -> Starlette:
+    """`ready` must bound its own time. `listening`: of the client port; None where there is none."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def is_ready(_: Request) -> Response:
-        reason = await ready()
+        opened = listening is None or listening.since is not None
+        reason = await ready() if opened else "the client port is not open yet"
         if reason is None:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "unavailable", "reason": reason}, 503)

@@ -9,6 +9,8 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from time import monotonic
 from types import FrameType
 from typing import Any, Literal
 
@@ -17,18 +19,30 @@ import uvicorn
 logger = logging.getLogger(__name__)
 
 
-class Server(uvicorn.Server):
-    """Calls `on_exit` once, at the first SIGTERM or SIGINT, before uvicorn stops accepting."""
+@dataclass(slots=True)
+class Listening:
+    """Whether the client port is open: a process that is not reachable yet must not say that it is ready."""
 
-    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:
+    since: float | None = None
+
+
+class Server(uvicorn.Server):
+    """Calls `on_exit` once, at the first SIGTERM or SIGINT, before uvicorn stops accepting. `listening`: set when the
+    port is open, which is after the lifespan began."""
+
+    def __init__(
+        self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None, listening: Listening | None = None
+    ) -> None:
         super().__init__(config)
-        self._on_exit = on_exit
+        self._on_exit, self._listening = on_exit, listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         for server in getattr(self, "servers", []):
             host, port = server.sockets[0].getsockname()[:2]
             logger.info("listening on http://%s:%d", host, port)
+        if self._listening is not None:
+            self._listening.since = monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit and self._on_exit is not None:
@@ -44,6 +58,7 @@ def serve(
     on_exit: Callable[[], None] | None = None,
     grace_s: int = 10,
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    listening: Listening | None = None,
 ) -> None:
     """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143.
     `http`: another protocol class than uvicorn's own."""
@@ -62,7 +77,7 @@ def serve(
         # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
         proxy_headers=False,
     )
-    Server(config, on_exit).run()
+    Server(config, on_exit, listening).run()
 
 
 def raise_file_limit(files: int) -> None:

@@ -8,20 +8,21 @@ from runcast_agents import InvalidAgents
 from runcast_api.app import create_app
 from runcast_api.settings import ApiSettings
 from runcast_service.logging import configure_logging
-from runcast_service.server import serve
+from runcast_service.server import Listening, serve
 from runcast_service.settings import explain
 
 
 def main() -> None:
     try:
         settings = ApiSettings()
-        app = create_app(settings)
+        listening = Listening()
+        app = create_app(settings, listening)
     except ValidationError as error:
         sys.exit(f"runcast_api cannot start: {explain(error)}")
     except InvalidAgents as error:
         sys.exit(f"runcast_api cannot start: {error}")
     configure_logging(settings.log_level)
-    serve(app, host=settings.host, port=settings.port)
+    serve(app, host=settings.host, port=settings.port, listening=listening)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from runcast_gateway.state import State
 from runcast_gateway.stream import router
 from runcast_service.admin import Ready, admin_app
 from runcast_service.problem import install_problems
-from runcast_service.server import SideServer
+from runcast_service.server import Listening, SideServer
 from runcast_tasks.record import Records
 
 
-def create_app(settings: GatewaySettings, connections: Connections) -> FastAPI:
-    """`connections` belongs to whoever owns the server: it is drained when the process is told to end."""
+def create_app(settings: GatewaySettings, connections: Connections, listening: Listening | None = None) -> FastAPI:
+    """`connections` belongs to whoever owns the server: it is drained when the process is told to end. `listening`: told
+    by the server; None means always."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -42,7 +43,7 @@ def create_app(settings: GatewaySettings, connections: Connections) -> FastAPI:
         metrics.gauge("runcast_streams", "Open streams.", lambda: len(connections))
         ticking = asyncio.create_task(connections.run(), name="connections")
         admin = SideServer(
-            admin_app(_ready(redis, hub, connections), metrics.registry), settings.host, settings.admin_port
+            admin_app(_ready(redis, hub, connections), metrics.registry, listening), settings.host, settings.admin_port
         )
         try:
             async with hub, admin:
