@@ -29,8 +29,8 @@ from runcast_tasks.record import Records
 
 
 def create_app(settings: GatewaySettings, connections: Connections, listening: Listening | None = None) -> FastAPI:
-    """`connections` belongs to whoever owns the server: it is drained when the process is told to end. `listening`: told
-    by the server; None means always."""
+    """`connections` and `listening` belong to whoever owns the server: the first is drained when the process is told to
+    end, the second is told by the server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
