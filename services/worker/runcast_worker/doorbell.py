@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from math import isfinite
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+from arq.utils import timestamp_ms
 from arq.worker import Retry, Worker, func
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -125,8 +126,8 @@ class Doorbell(Worker):
 
     async def _start(self, raw: bytes) -> None:
         score = await self.pool.zscore(self.queue_name, raw)
-        if score is None or score > time() * 1000:
-            return  # another worker has claimed it, or put it off
+        if score is None or score > timestamp_ms():
+            return  # another worker has claimed it, or put it off; by the clock that arq rounded
         if not raw.isascii() or not isfinite(score):
             logger.error("a ring that nobody of ours rang: %r at %s", raw[:80], score)
             await self._drop(raw)

@@ -72,7 +72,7 @@ class Reaper:
         keys = deps.keyspace.session(tenant, record.session_id)
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]
         lease_ms = await deps.events.pttl(keys.lease)
-        if monotonic() - asked_at > ttl_s / 3:
+        if monotonic() - asked_at > ttl_s / 2:
             self._distrust()  # the store is slow: renewals may be as late
         if head != task_id.encode():
             return await deps.queue.expect(tenant, task_id, after_s=ttl_s)
