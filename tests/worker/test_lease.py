@@ -15,9 +15,9 @@ from runcast_events.events import Event, OutputStart, TaskRequeued
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Hold
 from runcast_local.store import Store
-from runcast_tasks.claim import Claim, Claims, LeaseLapsed
+from runcast_tasks.claim import Claim, Claims
 from runcast_tasks.control import Control
-from runcast_tasks.errors import LeaseLost
+from runcast_tasks.errors import LeaseLapsed, LeaseLost
 from runcast_worker.engines import EngineTask
 from tests.attempts import TENANT, Attempt, claim, entries, session_keys, submit
 from tests.conftest import wait_until

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from runcast_events.keys import Keyspace
 from runcast_events.log import Hold
-from runcast_tasks.errors import LeaseLost
+from runcast_tasks.errors import LeaseLapsed, LeaseLost
 from runcast_tasks.record import TaskRecord, decode_hash, parse_record
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,6 @@ class Claim:
     hold: Hold
     claimed_at: float
     """Monotonic seconds from before the claim was sent: the lease is believed from here."""
-
-
-class LeaseLapsed(LeaseLost):
-    """The lease could not be renewed in time. It is not known to be another's: the attempt may still say that it gives
-    its task up, since that is fenced."""
 
 
 class Claims:

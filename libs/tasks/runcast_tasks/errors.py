@@ -31,3 +31,8 @@ class SessionBusy(TasksError):
 
 class LeaseLost(TasksError):
     """The attempt may no longer believe that it holds its task: it stops at once."""
+
+
+class LeaseLapsed(LeaseLost):
+    """The lease could not be renewed in time. It is not known to be another's: the attempt may still say that it gives
+    its task up, since that is fenced."""

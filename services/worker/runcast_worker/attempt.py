@@ -31,7 +31,7 @@ from runcast_events.events import (
 )
 from runcast_events.log import Appended, Write
 from runcast_events.publisher import Publisher
-from runcast_tasks.claim import Claim, LeaseLapsed
+from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
 from runcast_tasks.submit import message
 from runcast_worker.cancel import CancelWatch
