@@ -33,6 +33,7 @@ from runcast_events.log import Appended, Write
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
+from runcast_tasks.errors import LeaseLapsed
 from runcast_tasks.submit import message
 from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
@@ -51,8 +52,6 @@ STOP_S = 8.0
 """An engine that is stopped gets this long to end: its tools have two seconds between SIGTERM and SIGKILL."""
 TURN = 64
 """Events of one attempt before the process's other attempts get their turn."""
-
-NAMES = {"task_complete": "complete", "task_failed": "failed", "task_cancelled": "cancelled"}
 
 
 class Attempt:
@@ -232,7 +231,7 @@ class Attempt:
     async def _end(self, event: Event) -> str:
         self._over.set()
         await self._write(event)
-        return NAMES.get(event.event_type, "requeued")
+        return event.event_type.removeprefix("task_")
 
     async def _write(self, event: Event, writes: Iterable[Write] = ()) -> None:
         await self._publisher.publish(self._envelope.encode(event), writes)
