@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -20,15 +22,26 @@ _numbers = itertools.count()
 LASTING = ("runcast:index:", "runcast:due", "runcast:rings")
 
 
+IMAGE = os.environ.get("RUNCAST_TEST_IMAGE")
+
+
 def pytest_report_header() -> str:
+    if IMAGE:
+        return f"store: a container of {IMAGE}; tests that stop or fill a store start one of their own"
     program = find_program()
     return f"store: {program.path.name} {program.version} ({program.origin})"
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The store of this test process. Tests that restart or fill a store start one of their own."""
     options = ("--databases", str(DATABASES), "--appendonly", "no")
+    if IMAGE:
+        from tests.container import running_container  # here, so that other runs do not load Docker's client
+
+        with running_container(IMAGE, *options) as container:
+            yield container
+        return
     with Store(find_program(), tmp_path_factory.mktemp("store"), options=options) as running:
         yield running
 

@@ -85,12 +85,12 @@ def test_a_store_that_does_not_start_says_where_to_look(tmp_path: Path) -> None:
     assert store.process is None
 
 
-def test_a_store_listens_on_loopback_only(store: Store) -> None:
+def test_a_store_listens_on_loopback_only(own_store: Store) -> None:
     """It has no password."""
-    assert store.process is not None
+    assert own_store.process is not None
     sockets = {
         line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
     }
-    listening = [address for address in sockets if address.endswith(f":{store.port:04X}")]
-    assert listening == [f"0100007F:{store.port:04X}"]
-    assert os.getpgid(store.process.pid) == store.process.pid  # Ctrl-C at a terminal does not reach it
+    listening = [address for address in sockets if address.endswith(f":{own_store.port:04X}")]
+    assert listening == [f"0100007F:{own_store.port:04X}"]
+    assert os.getpgid(own_store.process.pid) == own_store.process.pid  # Ctrl-C at a terminal does not reach it
