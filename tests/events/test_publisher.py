@@ -251,6 +251,35 @@ async def test_a_recovery_that_fails_on_the_way_is_begun_again_from_the_same_pla
     check_tasks(await entries(redis))
 
 
+class Deaf(EventLog):
+    """The reply of its first reinstall is lost."""
+
+    deaf = True
+
+    async def reinstall(self, *args: Any, **kwargs: Any) -> None:
+        await super().reinstall(*args, **kwargs)
+        if self.deaf:
+            self.deaf = False
+            raise ReadOnlyError("the reply was lost")
+
+
+async def test_a_loss_is_told_from_where_it_began(redis: Redis) -> None:
+    """Also when the first try to put the hold back was carried out unheard."""
+    log = Deaf(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    copy = await copied(redis)
+    async with publisher(log, attempt, ring_bytes=300) as writer:
+        await writer.publish(attempt.started())
+        for i in range(20):
+            await writer.acknowledged(await writer.publish(attempt.output(str(i))))
+        await restore(redis, copy)
+        await writer.publish(attempt.output("next"))
+        await writer.publish(attempt.complete())
+    (lost,) = [entry for entry in await entries(redis) if entry.type == "log_lost"]
+    assert b'"from":1,' in lost.payload
+
+
 async def test_a_recovery_whose_store_caught_up_meanwhile_is_forgotten(redis: Redis) -> None:
     """A lagging replica answered; the master has everything. Nothing is sent twice and nothing is held up."""
     log = Failing(redis)
@@ -273,15 +302,16 @@ async def test_a_recovery_whose_store_caught_up_meanwhile_is_forgotten(redis: Re
     assert len(outputs(written)) == 2
 
 
-async def test_an_attempt_that_lost_even_its_start_goes_on(redis: Redis) -> None:
-    """Rolled back to between claim and start, with the start no longer in the ring."""
+@pytest.mark.parametrize("outputs_before", [1, 10])
+async def test_an_attempt_that_lost_even_its_start_goes_on(redis: Redis, outputs_before: int) -> None:
+    """Rolled back to between claim and start, with the start, and maybe only that, no longer in the ring."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     copy = await copied(redis)
     async with publisher(log, attempt, ring_bytes=300) as writer:
-        await writer.publish(attempt.started())
-        for i in range(10):
+        await writer.acknowledged(await writer.publish(attempt.started()))
+        for i in range(outputs_before):
             await writer.acknowledged(await writer.publish(attempt.output(str(i))))
         await restore(redis, copy)
         await writer.publish(attempt.output("next"))

@@ -143,6 +143,35 @@ async def test_a_slot_is_neither_lost_nor_given_back_twice_wherever_the_store_fa
     await redis.flushdb()
 
 
+async def test_a_ring_that_stayed_in_the_queue_is_not_answered_twice_here(client: Client, redis: Redis) -> None:
+    """The drain must wait for the attempt, not for a second answer that found the session held and took its place."""
+    answered, over = [], asyncio.Event()
+
+    async def answer(tenant: str, task_id: str, claimed: Callable[[], Awaitable[None]]) -> None:
+        answered.append(task_id)  # claimed is not called: as if the queue store had been away just then
+        await over.wait()
+
+    doorbell = Doorbell(redis, client.queue.keys, "test", answer, max_jobs=5, poll_delay_s=0.02)
+    doorbell.in_progress_timeout_s = 0.1
+    running = asyncio.create_task(doorbell.main())
+    await client.queue.ring(TENANT, "s1.abcdefghij")
+    await wait_until(lambda: len(answered) == 1)
+
+    async def lapsed() -> bool:
+        return not await redis.keys("arq:in-progress:*")
+
+    await wait_until(lapsed)
+    polls = asyncio.create_task(asyncio.wait([running], timeout=0.3))
+    await polls
+    assert answered == ["s1.abcdefghij"]
+    assert len(doorbell.tasks) == 1
+    over.set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await doorbell.drain(2, asyncio.Event())
+    await redis.flushdb()
+
+
 async def test_arq_is_set_up_against_its_traps(redis: Redis) -> None:
     """A finite timeout, its lease short, no results, no retries that run out."""
 

@@ -47,6 +47,7 @@ class Publisher:
         self._log, self.hold, self._envelope = log, hold, envelope
         self._limits = limits or PublisherLimits()
         self._ring = Ring(self._limits.ring_bytes, self._limits.ring_s)
+        self._lost_from: int | None = None
         self._checkpoint: bytes | None = None
         self._journal: dict[str, bytes] = {}
         self._wake = asyncio.Event()
@@ -194,10 +195,13 @@ class Publisher:
         """Put the hold back, and have the ring sent again from where the store knows it. What the ring no longer has is
         said by a `log_lost` in the place of the last lost event. Nothing is changed here before the store has it."""
         lost = self._ring.lost(rewound.known)
+        if lost is not None:
+            # A reinstall whose reply was lost has moved what the store knows: the loss began where it was first seen.
+            self._lost_from = min(self._lost_from or lost[0], lost[0])
         known = rewound.known if lost is None else lost[1] - 1
         logger.warning("the store lost its tail", extra={"task_id": self.hold.task_id, "lost": lost, "known": known})
         unchanged = rewound.fence_known and rewound.known > 0
-        state = "queued" if known == 0 else "" if unchanged else "running"
+        state = "queued" if known == 0 and lost is None else "" if unchanged else "running"
         await self._log.reinstall(
             self.hold,
             known,
@@ -207,6 +211,7 @@ class Publisher:
             checkpoint=self._checkpoint,
             journal=self._journal,
         )
-        said = None if lost is None else LogLost.model_validate({"from": lost[0], "to": lost[1]})
+        said = None if lost is None else LogLost.model_validate({"from": self._lost_from, "to": lost[1]})
         self._ring.rewind(rewound.known, None if said is None else self._envelope.encode(said))
+        self._lost_from = None
         self._wake.set()

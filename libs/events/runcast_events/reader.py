@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +15,7 @@ from runcast_events.continuity import Gap, predecessor
 from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
-from runcast_events.redis import passes
+from runcast_events.redis import COMMAND_TIMEOUT_S, passes
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class LogReader:
         pipe = self._redis.pipeline(transaction=False)
         _ask_tail(pipe, keys)
         pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
-        async with self._turn:
+        async with self._my_turn():
             meta, entries = await pipe.execute()
         return Page([decode_entry(raw) for raw in entries], _tail(meta))
 
@@ -75,7 +76,9 @@ class LogReader:
         """
         to = gap.to
         while to < gap.since:
-            older = await self._redis.execute_command("XREVRANGE", keys.events, str(to), "-", "COUNT", LARGE_PAGE)  # type: ignore[no-untyped-call]
+            command = ("XREVRANGE", keys.events, str(to), "-", "COUNT", LARGE_PAGE)
+            async with self._my_turn():
+                older = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
             for entry in map(decode_entry, older):
                 if entry.at_ms < gap.since.epoch or entry.id.epoch == gap.since.epoch:
                     return Gap(gap.since, to, gap.reason)
@@ -83,6 +86,16 @@ class LogReader:
             if len(older) < LARGE_PAGE:
                 break
         return Gap(gap.since, to, gap.reason)
+
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when the reads before this one take too long: the store hangs."""
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail | None]:
         """Where each of these logs ends: one round trip, some hundred bytes a log. None: the store has something else

@@ -27,6 +27,9 @@ from runcast_service.problem import install_problems
 from runcast_service.server import Listening, SideServer
 from runcast_tasks.record import Records
 
+READ_TIMEOUT_S = 3.0
+"""Twice this is below the heartbeat: a stream must not fall silent because the store hangs."""
+
 
 def create_app(settings: GatewaySettings, connections: Connections, listening: Listening | None = None) -> FastAPI:
     """`connections` and `listening` belong to whoever owns the server: the first is drained when the process is told to
@@ -35,7 +38,7 @@ def create_app(settings: GatewaySettings, connections: Connections, listening: L
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = f"{socket.gethostname()}-{secrets.token_hex(3)}"
-        redis = connect(settings.events_url, f"gateway-{server}")
+        redis = connect(settings.events_url, f"gateway-{server}", command_timeout_s=READ_TIMEOUT_S, retries=1)
         reader, keyspace = LogReader(redis), Keyspace(settings.key_prefix)
         metrics = Metrics(CollectorRegistry())
         hub = Hub(reader, settings.events_url, f"gateway-live-{server}", sse.event)

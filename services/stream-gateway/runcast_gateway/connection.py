@@ -6,7 +6,7 @@ event loop. Live it takes shared frames; when it falls behind them it replays ag
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic, time
 
@@ -22,6 +22,8 @@ from runcast_gateway.metrics import Metrics
 from runcast_gateway.replay import Replay
 from runcast_tasks.record import Records
 
+PORTION_BYTES = 64 * 1024
+"""Taken within the send timeout, or the client is dropped: small, so that who is slow but reads is not."""
 Write = Callable[[bytes], Awaitable[None]]
 CURSOR_EVERY_S = 5.0
 """How long filters may hide events before the client is told where it stands."""
@@ -206,8 +208,22 @@ class Connection:
             batch.end()
         self.cursor, self._ended = batch.cursor, batch.ended
         if batch.frames:
-            await self._send(b"".join(batch.frames))
+            for portion in _portions(batch.frames):
+                await self._send(portion)
             self._metrics.delivered.inc(batch.events)
             self._shown(batch.hidden)
         elif batch.hidden:
             self._shown(hidden=True)
+
+
+def _portions(frames: list[bytes]) -> Iterator[bytes]:
+    """The frames joined to portions of about PORTION_BYTES; a larger frame comes alone."""
+    portion: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if portion and size + len(frame) > PORTION_BYTES:
+            yield b"".join(portion)
+            portion, size = [], 0
+        portion.append(frame)
+        size += len(frame)
+    yield b"".join(portion)

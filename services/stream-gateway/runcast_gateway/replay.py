@@ -42,7 +42,7 @@ class Replay:
         if gap is not None:
             gap = await self._reader.settle(self._target.keys, gap)
             batch.gap(gap)
-            batch.ended = await self._is_over(gap)
+            batch.ended = await self._is_over(gap, page)
         elif page.tail.deleted == batch.cursor:
             batch.ended = True
         self.started = True
@@ -74,7 +74,7 @@ class Replay:
                 return Gap(cursor, tail.id, "trimmed")
         return None
 
-    async def _is_over(self, gap: Gap) -> bool:
+    async def _is_over(self, gap: Gap, page: Page) -> bool:
         """Whether the task ended within what the gap leaves out: then nothing of its stream will come."""
         task_id = self._target.task_id
         if task_id is None:
@@ -82,7 +82,8 @@ class Replay:
         try:
             record = await self._records.task(task_id)
         except NotFound:
-            return True
+            # A store that lost everything is made whole by the attempt that runs; what was deleted does not come back.
+            return page.tail.deleted is not None
         return record.terminal_id is not None and record.terminal_id <= gap.to
 
 

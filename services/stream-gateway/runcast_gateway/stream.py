@@ -202,6 +202,9 @@ class EventStream(Response):
                     reason = "send_timeout"
             if reason == "send_timeout":
                 scope["extensions"][ABORT]["abort"]()
+                await asyncio.sleep(
+                    0
+                )  # the server learns of it in the next turn, and would call the response incomplete
             elif reason != "gone":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -133,6 +133,8 @@ class Doorbell(Worker):
             await self._drop(raw)
             return
         job_id, lease_ms = raw.decode(), int(self.in_progress_timeout_s * 1000)
+        if job_id in self.tasks and not self.tasks[job_id].done():
+            return  # it runs here, and could not be taken out of the queue when it was claimed
         if not await self.pool.set(in_progress_key_prefix + job_id, b"1", px=lease_ms, nx=True):
             return  # another worker is starting it
         await self.sem.acquire()  # never waits: arq counts in both, and the counter was looked at
