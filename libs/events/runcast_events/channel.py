@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from runcast_events.continuity import Gap, follows, gap_before
+from runcast_events.continuity import follows, predecessor
 from runcast_events.entry import Entry, Publication
 from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
@@ -30,14 +30,15 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event or one gap as members take it: `id` is the cursor after it. `frame`: the encoded event."""
+    """One event as members take it: `id` is the cursor after it, `frame` the encoded event. `breaks`: no event, but a
+    break in the log; what it means for a member, its own replay finds out."""
 
     id: EventId
     type: str
     task_id: str
     at_ms: int
     frame: bytes
-    gap: Gap | None = None
+    breaks: bool = False
 
 
 class Channel:
@@ -66,27 +67,27 @@ class Channel:
         """Deliver a publication that continues exactly at the cursor; False where it does not, or carries nothing."""
         if publication.prev != self.cursor or not publication.entries:
             return False
-        return self.deliver(publication.entries) is None
+        return self.deliver(publication.entries) == 0
 
-    def deliver(self, entries: Iterable[Entry]) -> Gap | None:
-        """Give entries of the log to the members, up to the first break, which is returned. Duplicates are dropped."""
+    def deliver(self, entries: Iterable[Entry]) -> int:
+        """Give entries of the log to the members. Duplicates are dropped. Returns how often the log broke off."""
         assert self.cursor is not None
-        gap = None
+        breaks = 0
         for entry in entries:
             if entry.id <= self.cursor:
                 continue
             if not follows(self.cursor, entry.id, entry.prev):
-                gap = gap_before(self.cursor, entry)
-                break
+                self._push_break(predecessor(entry))
+                breaks += 1
             self._push(Item(entry.id, entry.type, entry.task_id, entry.at_ms, self._encode(entry)))
             self.total_bytes = entry.total_bytes
         self._trim()
         self._wake()
-        return gap
+        return breaks
 
-    def break_off(self, gap: Gap) -> None:
-        """What the members saw last has no successor in the log: tell them, and go on from `gap.to`."""
-        self._push(Item(gap.to, "gap", "", 0, b"", gap))
+    def break_off(self, to: EventId) -> None:
+        """What the members saw last is not in the log any more: tell them, and go on from `to`."""
+        self._push_break(to)
         self.total_bytes = 0  # unknown from here: until an entry tells, everything counts as missing
         self._trim()
         self._wake()
@@ -109,6 +110,9 @@ class Channel:
         size = len(self._items)
         member.position = self._base + size
         return [self._items[index] for index in range(offset, size)]
+
+    def _push_break(self, to: EventId) -> None:
+        self._push(Item(to, "", "", 0, b"", breaks=True))
 
     def _push(self, item: Item) -> None:
         self._items.append(item)

@@ -14,9 +14,8 @@ from itertools import islice
 from redis.exceptions import RedisError
 
 from runcast_events.channel import Channel, Member
-from runcast_events.continuity import Gap
 from runcast_events.entry import Entry, UndecodableEntry, decode_publication
-from runcast_events.ids import START
+from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.reader import LARGE_PAGE, PAGE, PAGE_BYTES, LogReader
 from runcast_events.subscriber import Subscriber
@@ -158,20 +157,16 @@ class Hub:
             if cursor is None:
                 channel.start(tail.id, tail.total_bytes)
             elif tail.id < cursor:
-                # Below what once was in the log: the store lost it, or the tail is older than the channel is by now.
-                await self._break_off(channel, Gap(cursor, tail.id, "rewound" if tail.exists else "gone"))
+                self._break_off(channel, cursor, tail.id)
             elif channel.cursor is not None and tail.id > channel.cursor:
                 behind.append((channel, max(0, tail.total_bytes - channel.total_bytes)))
         while behind:
             await self._catch_up(*_fitting(behind))
 
-    async def _break_off(self, channel: Channel, gap: Gap) -> None:
-        try:
-            settled = await self._reader.settle(channel.keys, gap)
-        except UndecodableEntry:
-            settled = gap
-        if channel.cursor == gap.since:
-            channel.break_off(settled)
+    def _break_off(self, channel: Channel, cursor: EventId, to: EventId) -> None:
+        """The tail is below what once was in the log: the store lost that, or the channel has moved since."""
+        if channel.cursor == cursor:
+            channel.break_off(to)
             self.stats.gaps += 1
         self.changed(channel)
 
@@ -181,9 +176,8 @@ class Hub:
         for channel in group:
             entries = missed.get(channel.keys.events, [])
             self.stats.repaired += len(entries)
-            if (gap := channel.deliver(entries)) is not None:
-                await self._break_off(channel, gap)
-            elif len(entries) == count:
+            self.stats.gaps += channel.deliver(entries)
+            if len(entries) == count:
                 self.changed(channel)
 
     async def _sweep_loop(self) -> None:

@@ -162,7 +162,7 @@ class Connection:
     async def _deliver(self, channel: Channel, items: list[Item]) -> None:
         batch = Batch(self._target, self.cursor)
         for item in items:
-            if item.gap is not None:  # the replay meets it in the log, and can read what it means for us
+            if item.breaks:  # the replay meets it in the log, and can read what it means for us
                 channel.leave(self)
                 self.live = False
                 break

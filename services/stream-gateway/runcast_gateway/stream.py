@@ -202,9 +202,8 @@ class EventStream(Response):
                     reason = "send_timeout"
             if reason == "send_timeout":
                 scope["extensions"][ABORT]["abort"]()
-                await asyncio.sleep(
-                    0
-                )  # the server learns of it in the next turn, and would call the response incomplete
+                # The server learns of it in the next turn; in this one it would call the response incomplete.
+                await asyncio.sleep(0)
             elif reason != "gone":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
