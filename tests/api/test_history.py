@@ -108,6 +108,25 @@ async def test_a_cursor_that_the_log_never_had_is_told(api: Api, redis: Redis) -
     assert [event["id"] for event in inside["data"]] == [str(last)]
 
 
+async def test_after_a_rollback_nothing_is_hidden_under_the_cursor(api: Api, redis: Redis) -> None:
+    """A writer that lost nothing goes on below ids that were lost: the gap goes back, and the page shows its events."""
+    attempt = await begin(api, redis)
+    copy = {key: await redis.dump(key) for key in await redis.keys("runcast:{*") if b":operation:" not in key}
+    await api.submit(session_id="s1")
+    cursor = str((await entries(redis))[-1].id)
+    for key in await redis.keys("runcast:{*"):
+        if key in copy:
+            await redis.restore(key, 0, copy[key], replace=True)
+        elif b":operation:" not in key:
+            await redis.delete(key)
+    await attempt.append(api.state["log"], attempt.output("kept"))
+    log = await entries(redis)
+    page = (await api.client.get(PATH, params={"after": cursor})).json()
+    assert page["gap"] == {"from": cursor, "to": str(log[-2].id), "reason": "unknown_cursor"}
+    assert [event["id"] for event in page["data"]] == [str(log[-1].id)]
+    await attempt.append(api.state["log"], attempt.complete())
+
+
 async def test_a_log_whose_entries_the_store_lost_is_a_gap(api: Api, redis: Redis) -> None:
     """Meta says that there was more: the page does not pretend to be the end."""
     await begin(api, redis)

@@ -49,14 +49,18 @@ async def read_history(reader: LogReader, keys: SessionKeys, session_id: str, af
         page = await reader.page(keys, cursor, min(SLICE, limit - len(lines)))
         _check(page.tail, session_id)
         if not page.entries:
-            if not lines:
-                gap = _gap_at_end(cursor, page.tail)
-            return History(lines, None, gap)
+            if lines or gap is not None or (gap := _gap_at_end(cursor, page.tail)) is None:
+                return History(lines, None, gap)
+            gap = await reader.settle(keys, gap)
+            cursor = gap.to
+            continue
         for entry in page.entries:
             if not follows(cursor, entry.id, entry.prev):
-                if lines:
+                if lines or gap is not None:
                     return History(lines, cursor, gap)
-                gap = gap_before(cursor, entry)
+                gap = await reader.settle(keys, gap_before(cursor, entry))
+                cursor = gap.to  # after a rollback it lies below what was read
+                break
             lines.append(with_id(entry.id, entry.payload))
             cursor, size = entry.id, size + len(entry.payload)
             if size >= PAGE_BYTES or len(lines) == limit:
