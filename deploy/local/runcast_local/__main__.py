@@ -22,6 +22,7 @@ from runcast_local.stack import LOOPBACK, Ports, Stack, plan
 from runcast_local.supervisor import Supervisor
 from runcast_service.logging import configure_logging
 from runcast_service.server import raise_file_limit, serve
+from runcast_service.settings import explain
 
 FOLDER = Path(".runcast")
 INTERRUPTED = 130
@@ -42,8 +43,7 @@ def main() -> None:
     except LocalError as error:
         sys.exit(f"runcast {command}: {error}")
     except ValidationError as error:
-        wrong = "; ".join(f"RUNCAST_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        sys.exit(f"runcast {command}: {wrong}")
+        sys.exit(f"runcast {command}: {explain(error)}")
 
 
 def _up() -> int:

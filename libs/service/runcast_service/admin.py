@@ -4,6 +4,7 @@
 alive: restarting would help nobody. /metrics: Prometheus text.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -13,20 +14,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runcast_service.server import Listening
-
 Ready = Callable[[], Awaitable[str | None]]
 """None when ready, else why not."""
 
 
-def admin_app(ready: Ready, registry: CollectorRegistry = REGISTRY, listening: Listening | None = None) -> Starlette:
+def admin_app(
+    ready: Ready, registry: CollectorRegistry = REGISTRY, listening: asyncio.Event | None = None
+) -> Starlette:
     """`ready` must bound its own time. `listening`: of the client port; None where there is none."""
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def is_ready(_: Request) -> Response:
-        opened = listening is None or listening.since is not None
+        opened = listening is None or listening.is_set()
         reason = await ready() if opened else "the client port is not open yet"
         if reason is None:
             return JSONResponse({"status": "ok"})

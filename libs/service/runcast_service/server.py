@@ -9,8 +9,6 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from time import monotonic
 from types import FrameType
 from typing import Any, Literal
 
@@ -19,19 +17,12 @@ import uvicorn
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Listening:
-    """Whether the client port is open: a process that is not reachable yet must not say that it is ready."""
-
-    since: float | None = None
-
-
 class Server(uvicorn.Server):
     """Calls `on_exit` once, at the first SIGTERM or SIGINT, before uvicorn stops accepting. `listening`: set when the
     port is open, which is after the lifespan began."""
 
     def __init__(
-        self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None, listening: Listening | None = None
+        self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None, listening: asyncio.Event | None = None
     ) -> None:
         super().__init__(config)
         self._on_exit, self._listening = on_exit, listening
@@ -42,7 +33,7 @@ class Server(uvicorn.Server):
             host, port = server.sockets[0].getsockname()[:2]
             logger.info("listening on http://%s:%d", host, port)
         if self._listening is not None:
-            self._listening.since = monotonic()
+            self._listening.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit and self._on_exit is not None:
@@ -58,11 +49,24 @@ def serve(
     on_exit: Callable[[], None] | None = None,
     grace_s: int = 10,
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
-    listening: Listening | None = None,
+    listening: asyncio.Event | None = None,
 ) -> None:
     """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143.
-    `http`: another protocol class than uvicorn's own."""
-    config = uvicorn.Config(
+    `http`: another protocol class than uvicorn's own. `listening`: set when the client port is open; a process that is
+    not reachable yet must not say that it is ready."""
+    Server(_config(app, host, port, lifespan="on", http=http, grace_s=grace_s), on_exit, listening).run()
+
+
+def _config(
+    app: Any,
+    host: str,
+    port: int,
+    *,
+    lifespan: Literal["on", "off"],
+    http: type[asyncio.Protocol] | Literal["auto"],
+    grace_s: int,
+) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -71,13 +75,12 @@ def serve(
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=grace_s,
-        lifespan="on",
+        lifespan=lifespan,
         ws="none",
         http=http,
         # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
         proxy_headers=False,
     )
-    Server(config, on_exit, listening).run()
 
 
 def raise_file_limit(files: int) -> None:
@@ -116,19 +119,7 @@ class SideServer:
         lifespan: Literal["on", "off"] = "off",
         http: type[asyncio.Protocol] | Literal["auto"] = "auto",
     ) -> None:
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan=lifespan,
-            ws="none",
-            http=http,
-            timeout_graceful_shutdown=2,
-            proxy_headers=False,
-        )
-        self._server = _NoSignals(config)
+        self._server = _NoSignals(_config(app, host, port, lifespan=lifespan, http=http, grace_s=2))
         self._host, self._port = host, port
         self._task: asyncio.Task[None] | None = None
 

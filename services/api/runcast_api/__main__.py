@@ -1,5 +1,6 @@
 """The api process: `python -m runcast_api`."""
 
+import asyncio
 import sys
 
 from pydantic import ValidationError
@@ -8,14 +9,14 @@ from runcast_agents import InvalidAgents
 from runcast_api.app import create_app
 from runcast_api.settings import ApiSettings
 from runcast_service.logging import configure_logging
-from runcast_service.server import Listening, serve
+from runcast_service.server import serve
 from runcast_service.settings import explain
 
 
 def main() -> None:
     try:
         settings = ApiSettings()
-        listening = Listening()
+        listening = asyncio.Event()
         app = create_app(settings, listening)
     except ValidationError as error:
         sys.exit(f"runcast_api cannot start: {explain(error)}")

@@ -22,7 +22,7 @@ from runcast_events.log import EventLog, LogLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_service.admin import Ready, admin_app
-from runcast_service.server import Listening, SideServer
+from runcast_service.server import SideServer
 from runcast_tasks.control import Control
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
@@ -32,7 +32,7 @@ READY_TIMEOUT_S = 2.0
 PENDING_TIMEOUT_S = 5.0
 
 
-def create_app(settings: ApiSettings, listening: Listening | None = None) -> FastAPI:
+def create_app(settings: ApiSettings, listening: asyncio.Event | None = None) -> FastAPI:
     """Raises InvalidAgents. Stores are first needed by the first request. `listening`: told by the server."""
     known_agents = _agents(settings)
     default_agent = choose_default(settings, known_agents)

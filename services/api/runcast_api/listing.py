@@ -4,7 +4,9 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from fastapi import Query
 
 from runcast_service.problem import Problem
 from runcast_tasks.queue import Queue
@@ -17,6 +19,9 @@ MAX_SLICES = 60
 """Where more members than this have expired, a page ends early; its cursor goes on."""
 
 _CURSOR = re.compile(r"([0-9]{1,15}):([A-Za-z0-9_.-]{1,80})")
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 Member = tuple[str, int]
 """An id and the ms of its place in the index."""

@@ -35,8 +35,8 @@ router = APIRouter(tags=["sessions"], route_class=JsonRoute)
 )
 async def sessions_list(
     state: ApiState,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: listing.Limit = 50,
+    cursor: listing.Cursor = None,
 ) -> SessionList:
     queue = state["queue"]
     sessions, next_cursor = await listing.newest(

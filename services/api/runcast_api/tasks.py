@@ -1,9 +1,8 @@
 """/api/tasks: accept, list, show, cancel."""
 
 import logging
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
 from runcast_api import listing
@@ -51,8 +50,8 @@ async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -
 )
 async def tasks_list(
     state: ApiState,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: listing.Limit = 50,
+    cursor: listing.Cursor = None,
 ) -> TaskList:
     async def read(members: list[listing.Member]) -> list[Summary | None]:
         summaries = await state["records"].summaries([task_id for task_id, _ in members])

@@ -10,7 +10,7 @@ from runcast_gateway.connections import Connections
 from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
 from runcast_service.logging import configure_logging
-from runcast_service.server import Listening, raise_file_limit, serve
+from runcast_service.server import raise_file_limit, serve
 from runcast_service.settings import explain
 
 OPEN_FILES = 100_000
@@ -23,7 +23,7 @@ def main() -> None:
         sys.exit(f"runcast_gateway cannot start: {explain(error)}")
     configure_logging(settings.log_level)
     raise_file_limit(OPEN_FILES)
-    listening = Listening()
+    listening = asyncio.Event()
     connections = Connections(send_timeout_s=settings.send_timeout_s, drain_s=settings.drain_s)
 
     def drain() -> None:

@@ -24,14 +24,14 @@ from runcast_gateway.state import State
 from runcast_gateway.stream import router
 from runcast_service.admin import Ready, admin_app
 from runcast_service.problem import install_problems
-from runcast_service.server import Listening, SideServer
+from runcast_service.server import SideServer
 from runcast_tasks.record import Records
 
 READ_TIMEOUT_S = 3.0
 """Twice this is below the heartbeat: a stream must not fall silent because the store hangs."""
 
 
-def create_app(settings: GatewaySettings, connections: Connections, listening: Listening | None = None) -> FastAPI:
+def create_app(settings: GatewaySettings, connections: Connections, listening: asyncio.Event | None = None) -> FastAPI:
     """`connections` and `listening` belong to whoever owns the server: the first is drained when the process is told to
     end, the second is told by the server."""
 

@@ -49,10 +49,8 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     # Per attempt: an append, a renewal, a look for requests; and some for claims and the reaper.
     events = connect(settings.events_url, name, max_connections=3 * settings.max_jobs + 8)
     queue_redis = connect(settings.redis_url, name, max_connections=2 * settings.max_jobs + 8)
-    keyspace, limits = (
-        Keyspace(settings.key_prefix),
-        LogLimits(max_bytes=settings.log_max_bytes, max_entries=settings.log_max_entries, ttl_s=settings.session_ttl_s),
-    )
+    keyspace = Keyspace(settings.key_prefix)
+    limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
     try:
         yield Deps(
             settings=settings,
