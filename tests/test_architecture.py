@@ -38,13 +38,18 @@ NEVER = {
     "runcast_tasks": r"fastapi|starlette|uvicorn|httpx2",
     "runcast_agents": r"fastapi|starlette|uvicorn|redis|arq|httpx2",
     "runcast_api": r"runcast_events\.(hub|channel|subscriber|publisher)|runcast_tasks\.claim|httpx2",
-    "runcast_worker": r"runcast_events\.(hub|channel)|fastapi|httpx2",
+    "runcast_worker": r"runcast_events\.(hub|channel)|fastapi",
     "runcast_gateway": r"runcast_events\.(log|publisher)|runcast_tasks\.(claim|control|queue|submit)|httpx2",
     "runcast_local": r"redis|arq|fastapi",
 }
 """What a part never does, as far as imports tell: the gateway does not write, the api does not stream."""
 ARQ = {"runcast_tasks.queue", "runcast_worker.doorbell"}
-UNIMPORTED = {"runcast_gateway": {"httptools", "uvloop"}}
+DISTRIBUTIONS = {"pydantic_ai": "pydantic-ai-slim", "pydantic_core": "pydantic", "re2": "google-re2"}
+"""Where the import's name is not the distribution's."""
+UNIMPORTED = {
+    "runcast_gateway": {"httptools", "uvloop"},
+    "runcast_worker": {"genai-prices", "httpx2", "psutil", "pydantic-ai-slim"},
+}
 """Declared though nobody imports them: uvicorn takes them where they are installed."""
 
 LINES = 250
@@ -92,7 +97,7 @@ def wrong_imports(package: str, source: str) -> set[str]:
 
 def distribution(top: str) -> str:
     """What to declare for an import. pydantic pins its own other half exactly."""
-    return "pydantic" if top == "pydantic_core" else top.replace("_", "-")
+    return DISTRIBUTIONS.get(top, top.replace("_", "-"))
 
 
 def declared(pyproject: str) -> set[str]:

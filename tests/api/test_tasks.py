@@ -144,7 +144,7 @@ async def test_a_finished_task_shows_its_answer(api: Api, redis: Redis) -> None:
     shown = (await api.client.get(f"/api/tasks/{task_id}")).json()
     assert (shown["state"], shown["final_answer"], shown["attempt"]) == ("complete", "done", 1)
     assert shown["terminal_id"] == str(last)
-    assert shown["usage"] == {}
+    assert shown["usage"] == {"input": 0, "output": 0, "cached": 0, "cost_usd": None}
     assert MOMENT.fullmatch(shown["started_at"])
     assert MOMENT.fullmatch(shown["ended_at"])
 

@@ -8,9 +8,8 @@ import pytest
 from pydantic import JsonValue
 
 from runcast_events.codec import Envelope
-from runcast_events.events import ToolCallComplete, ToolCallStart, ToolError
+from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolError
 from runcast_worker import toolbox as toolbox_module
-from runcast_worker.engines import ToolEvent
 from runcast_worker.metrics import Metrics
 from runcast_worker.toolbox import MESSAGE_BYTES, Toolbox, all_tools
 from runcast_worker.tools import ARGUMENTS_BYTES, Surroundings, ToolFailed
@@ -24,7 +23,7 @@ async def toolbox(tmp_path: Path) -> AsyncIterator[Toolbox]:
         yield box
 
 
-async def call(toolbox: Toolbox, name: str, **arguments: JsonValue) -> list[ToolEvent]:
+async def call(toolbox: Toolbox, name: str, **arguments: JsonValue) -> list[Event]:
     """The events of a call, each of which can be written."""
     events = [event async for event in toolbox.call(1, 0, name, arguments)]
     for event in events:
@@ -33,7 +32,7 @@ async def call(toolbox: Toolbox, name: str, **arguments: JsonValue) -> list[Tool
     return events
 
 
-def error_of(events: list[ToolEvent]) -> ToolError:
+def error_of(events: list[Event]) -> ToolError:
     complete = events[-1]
     assert isinstance(complete, ToolCallComplete)
     assert complete.error is not None

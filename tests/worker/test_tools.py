@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pytest
 from pydantic import JsonValue
 
+import runcast_worker.sandbox.child as child_module
+from runcast_events.events import Event
 from runcast_worker.tools import Surroundings, ToolFailed
-from runcast_worker.tools import child as child_module
 from runcast_worker.tools import read_file as read_file_module
 from runcast_worker.tools import scanner as scanner_module
 from runcast_worker.tools import shell as shell_module
@@ -42,12 +43,16 @@ class Call:
     def __init__(self, workspace: Path) -> None:
         self._surroundings = Surroundings(workspace)
         self.streamed: list[tuple[str, str]] = []
+        self.told: list[Event] = []
 
     async def __call__(self, tool: Any, **arguments: JsonValue) -> Any:
-        async def stream(name: Literal["stdout", "stderr"], text: str) -> None:
-            self.streamed.append((name, text))
+        return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, self)
 
-        return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, stream)
+    async def stream(self, source: Literal["stdout", "stderr"], text: str) -> None:
+        self.streamed.append((source, text))
+
+    async def event(self, event: Event) -> None:
+        self.told.append(event)
 
     async def refused(self, tool: Any, **arguments: JsonValue) -> ToolFailed:
         with pytest.raises(ToolFailed) as failed:
@@ -322,7 +327,7 @@ async def test_a_call_that_is_cancelled_while_it_begins_leaves_no_descriptor(wor
     """Wherever in the making of its pipes and its process the cancellation falls."""
 
     async def begin() -> None:
-        async with child_module.child(("/bin/true",), workspace, child_module.environment(workspace)):
+        async with Surroundings(workspace).run(("/bin/true",)):
             await asyncio.sleep(10)
 
     def descriptors() -> int:

@@ -182,7 +182,11 @@ for i = 0, tonumber(ARGV[writes_at]) - 1 do
   elseif kind == 'journal' and not ends then redis.call('HSET', KEYS[9], field, value)
   elseif kind == 'record' then redis.call('HSET', KEYS[3], field, value)
   elseif kind == 'session' then redis.call('HSET', KEYS[4], field, value)
-  elseif kind == 'message' then redis.call('RPUSH', KEYS[5], value) end
+  elseif kind == 'message' then redis.call('RPUSH', KEYS[5], value)
+  elseif kind == 'tally' then
+    redis.call('HINCRBYFLOAT', KEYS[3], 'usage_' .. field, value)
+    redis.call('HINCRBYFLOAT', KEYS[4], 'usage_' .. field, value)
+  end
 end
 if first_event == 1 and ARGV[12] == 'session_created' then redis.call('HSET', KEYS[4], 'created_at', at) end
 

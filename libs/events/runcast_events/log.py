@@ -26,9 +26,10 @@ class LogLimits:
 
 
 class Write(NamedTuple):
-    """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty."""
+    """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty.
+    `tally`: a number that is added to the field `usage_<field>` of both the task's record and the session's."""
 
-    kind: Literal["checkpoint", "journal", "record", "session", "message"]
+    kind: Literal["checkpoint", "journal", "record", "session", "message", "tally"]
     field: str
     value: bytes | str
 

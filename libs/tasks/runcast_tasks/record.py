@@ -8,6 +8,7 @@ from typing import cast
 
 from redis.asyncio import Redis
 
+from runcast_events.events import Usage
 from runcast_events.ids import EventId, session_of
 from runcast_events.keys import Keyspace
 from runcast_tasks.errors import NotFound, SessionDeleted
@@ -26,7 +27,7 @@ _SUMMARY = ["id", "state", "prompt_head", "agent", "model", "attempt", "created_
 class TaskRecord:
     """What the store knows of a task. Times are server ms. `outcome`: the terminal event's payload, decoded.
     `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
-    `after_id`: the id before the task's first event; `terminal_id`: its last."""
+    `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far."""
 
     id: str
     session_id: str
@@ -45,6 +46,18 @@ class TaskRecord:
     after_id: EventId
     terminal_id: EventId | None
     outcome: dict[str, object] | None
+    usage: Usage
+
+
+USAGE = ("input", "output", "cached", "cost_usd", "unpriced")
+"""What the append script tallies as `usage_<name>`. `unpriced`: calls whose price is not known."""
+
+
+def parse_usage(tallied: Mapping[str, str]) -> Usage:
+    """From a hash with USAGE's names. The cost is None where there was no call, or one of unknown price."""
+    counts = {name: int(float(tallied.get(name, 0))) for name in ("input", "output", "cached")}
+    priced = "cost_usd" in tallied and "unpriced" not in tallied
+    return Usage(**counts, cost_usd=float(tallied["cost_usd"]) if priced else None)
 
 
 def parse_record(fields: Mapping[str, str]) -> TaskRecord:
@@ -72,6 +85,7 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         after_id=EventId.parse(fields.get("after_id", "0-0")),
         terminal_id=EventId.parse(fields["terminal_id"]) if "terminal_id" in fields else None,
         outcome=json.loads(fields["outcome"]) if "outcome" in fields else None,
+        usage=parse_usage({name: fields[f"usage_{name}"] for name in USAGE if f"usage_{name}" in fields}),
     )
 
 
@@ -122,7 +136,9 @@ class SessionSnapshot:
     as_of: EventId
     messages: list[dict[str, object]]
     messages_left_out: int
+    plan: dict[str, object] | None
     todos: list[dict[str, object]]
+    usage: Usage
     tasks: list[TaskSummary]
 
 
@@ -165,7 +181,8 @@ class Records:
             keys=[keys.meta, keys.session, keys.messages, keys.tasks],
             args=[SNAPSHOT_LIMIT, SNAPSHOT_MESSAGE_BYTES, *_SUMMARY],
         )
-        (epoch, n, deleted, at), (title, created_at, todos), messages, left_out, tasks = cast(_Reply, reply)
+        (epoch, n, deleted, at), shown, messages, left_out, tasks = cast(_Reply, reply)
+        title, created_at, plan, todos, *usage = shown
         if deleted is not None:
             raise SessionDeleted(session_id)
         if epoch is None or n is None:
@@ -179,7 +196,9 @@ class Records:
             as_of=EventId(int(epoch), int(n)),
             messages=[json.loads(raw) for raw in reversed(messages)],
             messages_left_out=left_out,
+            plan=json.loads(plan) if plan else None,
             todos=json.loads(todos or b"[]"),
+            usage=parse_usage({name: raw.decode() for name, raw in zip(USAGE, usage, strict=True) if raw is not None}),
             tasks=[summary for summary in summaries if summary is not None],
         )
 

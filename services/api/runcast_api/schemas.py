@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from runcast_events.events import Todo
+from runcast_events.events import Todo, Usage
 from runcast_tasks.control import Cancelled
 from runcast_tasks.record import SessionSnapshot, TaskRecord
 from runcast_tasks.record import TaskSummary as Summary
@@ -160,7 +160,7 @@ class TaskDocument(_Task):
     error: TaskFailure | None = Field(description="Set when failed.")
     cancelled_by: str | None = Field(description="Set when cancelled.")
     cancel_reason: str | None
-    usage: dict[str, JsonValue] | None = Field(description="Tokens and cost; set when complete.")
+    usage: Usage = Field(description="Tokens and cost of all its model calls so far; no cost where a price is unknown.")
     after_id: str = Field(description="The event id before the task's first: a cursor to replay it from.")
     terminal_id: str | None = Field(description="The event id of its end.", examples=[EVENT_ID])
 
@@ -179,7 +179,7 @@ class TaskDocument(_Task):
                 "error": error,
                 "cancelled_by": outcome.get("by"),
                 "cancel_reason": outcome.get("reason"),
-                "usage": outcome.get("usage"),
+                "usage": record.usage,
                 "after_id": str(record.after_id),
                 "terminal_id": None if record.terminal_id is None else str(record.terminal_id),
             }
@@ -228,6 +228,19 @@ class SessionMessage(BaseModel):
     timestamp: Moment
 
 
+class PlanPhase(BaseModel):
+    id: str
+    name: str
+    state: Literal["pending", "active", "done"]
+
+
+class SessionPlan(BaseModel):
+    """The newest plan of its tasks, and how far it is."""
+
+    goal: str
+    phases: list[PlanPhase]
+
+
 class SessionDocument(BaseModel):
     """One atomic look at a session. `as_of`: everything up to and with this event is in it; a stream from this cursor
     goes on from here. `messages` and `tasks`: the newest 200, oldest first; of the messages only what fits in 1 MiB."""
@@ -236,7 +249,9 @@ class SessionDocument(BaseModel):
     title: str | None
     messages: list[SessionMessage] = Field(description="Each whole; the newest one whatever its size.")
     messages_truncated: bool = Field(description="True when there are older messages than these.")
+    plan: SessionPlan | None
     todos: list[Todo]
+    usage: Usage = Field(description="Tokens and cost of all its tasks so far.")
     tasks: list[TaskSummary]
     created_at: Moment
     updated_at: Moment = Field(description="When its last event was appended.")
@@ -249,6 +264,8 @@ class SessionDocument(BaseModel):
             title=snapshot.title,
             messages=[SessionMessage.model_validate(message) for message in snapshot.messages],
             messages_truncated=snapshot.messages_left_out > 0,
+            plan=None if snapshot.plan is None else SessionPlan.model_validate(snapshot.plan),
+            usage=snapshot.usage,
             todos=[Todo.model_validate(todo) for todo in snapshot.todos],
             tasks=[TaskSummary.of(summary) for summary in snapshot.tasks],
             created_at=moment(snapshot.created_at),

@@ -12,6 +12,7 @@ from runcast_service.settings import explain
 from runcast_worker.deps import open_deps
 from runcast_worker.engines.demo import DemoEngine
 from runcast_worker.engines.script import ScriptEngine
+from runcast_worker.sandbox import SandboxMissing
 from runcast_worker.settings import WorkerSettings
 from runcast_worker.worker import work
 
@@ -32,6 +33,8 @@ def main() -> None:
         asyncio.run(run(settings))
     except ValidationError as error:
         sys.exit(f"runcast_worker cannot start: {explain(error)}")
+    except SandboxMissing as error:
+        sys.exit(f"runcast_worker cannot start: {error}")
     except InvalidAgents as error:
         sys.exit(f"runcast_worker cannot start: RUNCAST_AGENTS_FILE: {error}")
 

@@ -8,8 +8,9 @@ is fenced where another took the task, gives it up: an outage never looks like a
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import aclosing
+from functools import partial
 from time import monotonic
 
 from redis.exceptions import RedisError
@@ -27,22 +28,24 @@ from runcast_events.events import (
     TaskFailed,
     TaskRequeued,
     TaskStarted,
-    TodosUpdated,
 )
-from runcast_events.log import Appended, Write
+from runcast_events.log import Appended
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
+from runcast_tasks.conversation import read_conversation, read_plan
 from runcast_tasks.errors import LeaseLapsed
 from runcast_tasks.submit import message
+from runcast_worker.board import Board
 from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.limits import Meter, wall_time
 from runcast_worker.reaper import LATER_S
 from runcast_worker.toolbox import Toolbox
 from runcast_worker.tools import Surroundings
-from runcast_worker.transcript import Transcript
 from runcast_worker.workspace import Workspace, open_workspace
+from runcast_worker.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +65,7 @@ class Attempt:
         self._record = claim.record
         self._envelope = Envelope(claim.record.session_id, claim.record.id, claim.record.attempt)
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
-        self._transcript = Transcript()
-        self._written: dict[str, int] = {}
+        self._writer = Writer(self._publisher, self._envelope, deps.metrics, claim.record.usage)
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
         requests = Requests(deps.events, claim.hold.keys, claim.record.id)
@@ -84,7 +86,7 @@ class Attempt:
                 outcome = await self._live()
                 await self._publisher.acknowledged()
             finally:
-                self._count()
+                self._writer.count()
                 for side in sides:
                     side.cancel()
         return outcome
@@ -131,10 +133,10 @@ class Attempt:
             logger.exception("no workspace", extra=self._about)
             return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
         began = monotonic()
-        await self._write(TaskStarted(worker=self._deps.name, workspace=workspace.origin))
+        await self._writer.write(TaskStarted(worker=self._deps.name, workspace=workspace.origin))
         stop = await self._until_stopped(self._play(agent, workspace))
-        for event in self._transcript.closing():
-            await self._write(event)
+        for event in self._writer.transcript.closing():
+            await self._writer.write(event)
         if stop is None:
             return await self._complete(int((monotonic() - began) * 1000))
         return await self._end(stop)
@@ -154,7 +156,7 @@ class Attempt:
                 return TaskRequeued(reason="lease_lost")
             if asked.done():
                 playing.cancel()  # first: while the store is away the publisher may hold up what is written
-                await self._write(asked.result().event(TaskCancelling))
+                await self._writer.write(asked.result().event(TaskCancelling))
                 return asked.result().event(TaskCancelled)
             return TaskRequeued(reason="drain")
         finally:
@@ -175,8 +177,11 @@ class Attempt:
             return None
         if self._publisher.failed.is_set():
             raise error  # it is not the engine's: the hold is lost
-        if isinstance(error, EngineError | InvalidEvent):
-            logger.warning("the engine gave up: %s", type(error).__name__, extra=self._about)
+        if isinstance(error, EngineError):
+            logger.warning("the engine gave up: %s", error.kind, extra=self._about)
+            return self._failure(error.kind, str(error), error.retryable)
+        if isinstance(error, InvalidEvent):
+            logger.warning("the engine made an event that cannot be written", extra=self._about)
             return self._failure("engine", str(error))
         logger.error("the engine failed", exc_info=error, extra=self._about)
         return self._failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:2000])
@@ -188,62 +193,54 @@ class Attempt:
         started = self._publisher.last
         if started is None or started.control or started.duplicate:
             await self._watch.nobody_asked()
-        surroundings = Surroundings(workspace.folder, agent.read_only)
-        toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, self._deps.metrics)
-        task = EngineTask(self._record, agent, workspace.folder, toolbox.call)
-        publish, encode = self._publisher.publish, self._envelope.encode
-        see, written = self._transcript.see, self._written
+        deps, keys = self._deps, self._claim.hold.keys
+        self._writer.board = Board(await read_plan(deps.events, keys))
+        surroundings = Surroundings(workspace.folder, agent.read_only, deps.sandbox, agent.sandbox)
+        toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, deps.metrics)
+        conversation = partial(read_conversation, deps.events, keys, self._record.id)
+        task = EngineTask(self._record, agent, surroundings, toolbox, conversation, deps.redactor)
+        write, meter = self._writer.write, Meter(agent.limits)
         turn = TURN
-        async with toolbox, aclosing(self._deps.engines[agent.engine].run(task)) as events:
+        async with (
+            wall_time(agent.limits.wall_time_s),
+            toolbox,
+            aclosing(deps.engines[agent.engine].run(task)) as events,
+        ):
             async for event in events:
                 kind = event.event_type
                 if kind not in ENGINE_EVENTS:
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
                 if self._stopped:
                     return
-                await publish(encode(event), _todos(event) if kind == "todos_updated" else ())
-                see(event)
-                written[kind] = written.get(kind, 0) + 1
+                meter.see(event)
+                await write(event)
                 turn -= 1
                 if not turn:
                     turn = TURN
-                    self._count()
+                    self._writer.count()
                     await asyncio.sleep(0)
 
     async def _complete(self, duration_ms: int) -> str:
-        answer = self._transcript.final_answer
+        transcript = self._writer.transcript
+        answer = transcript.final_answer
         if answer:
             said = MessageAdded(role="assistant", content=answer)
-            await self._write(said, [message("assistant", answer, self._record.id)])
+            await self._writer.write(said, [message("assistant", answer, self._record.id)])
         return await self._end(
             TaskComplete(
                 final_answer=answer,
-                total_iterations=self._transcript.iterations,
+                total_iterations=transcript.iterations,
                 duration_ms=duration_ms,
-                usage=self._transcript.usage,
+                usage=transcript.usage,
             )
         )
 
-    def _failure(self, kind: str, error: str) -> TaskFailed:
-        # A message may quote what cannot be written as UTF-8.
-        return TaskFailed(error=error.encode(errors="replace").decode(), kind=kind, retryable=False)
+    def _failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:
+        # A message may quote what cannot be written as UTF-8, and a secret.
+        said = self._deps.redactor().whole(error.encode(errors="replace").decode())
+        return TaskFailed(error=said, kind=kind, retryable=retryable)
 
     async def _end(self, event: Event) -> str:
         self._over.set()
-        await self._write(event)
+        await self._writer.write(event)
         return event.event_type.removeprefix("task_")
-
-    async def _write(self, event: Event, writes: Iterable[Write] = ()) -> None:
-        await self._publisher.publish(self._envelope.encode(event), writes)
-        self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
-
-    def _count(self) -> None:
-        for kind, count in self._written.items():
-            self._deps.metrics.events.labels(kind).inc(count)
-        self._written.clear()
-
-
-def _todos(event: Event) -> tuple[Write, ...]:
-    assert isinstance(event, TodosUpdated)
-    todos = [todo.model_dump_json() for todo in event.todos]
-    return (Write("session", "todos", f"[{','.join(todos)}]"),)

@@ -1,16 +1,17 @@
 """What the parts of one worker process share: the stores, the agents, the engines."""
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from runcast_agents import Agent, load_agents
+from runcast_agents import Agent, InvalidAgents, load_agents
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.redis import connect
@@ -19,7 +20,11 @@ from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
 from runcast_worker.engines import Engine
 from runcast_worker.metrics import Metrics
+from runcast_worker.redaction import Redactor, passwords, redactors
+from runcast_worker.sandbox import Sandbox, find_sandbox
 from runcast_worker.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,20 @@ class Deps:
     agents: Mapping[str, Agent]
     engines: Mapping[str, Engine]
     metrics: Metrics
+    sandbox: Sandbox
+    redactor: Callable[[], Redactor]
     requeue: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
 async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> AsyncIterator[Deps]:
-    """Nothing is connected yet: a store that is away at start is waited for. Raises InvalidAgents."""
+    """Nothing is connected yet: a store that is away at start is waited for. Raises InvalidAgents, SandboxMissing."""
     agents = load_agents(settings.agents_file)
+    for name_of, agent in agents.items():
+        if agent.workspace is not None and not agent.workspace.is_dir():
+            raise InvalidAgents(f"{settings.agents_file}: agents.{name_of}.workspace: no folder {agent.workspace}")
+    sandbox = await find_sandbox(settings.sandbox)
+    logger.info("sandbox: %s", sandbox.tier)
     name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
     # Per attempt: an append, a renewal, a look for requests; and some for claims and the reaper.
     events = connect(settings.events_url, name, max_connections=3 * settings.max_jobs + 8)
@@ -64,6 +76,8 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
             agents=agents,
             engines=engines,
             metrics=Metrics(),
+            sandbox=sandbox,
+            redactor=redactors(os.environ, passwords(settings.redis_url, settings.events_url)),
         )
     finally:
         await events.aclose()

@@ -1,7 +1,7 @@
 """The worker's settings, from RUNCAST_*. The table of all settings: docs/settings.md."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,3 +26,17 @@ class WorkerSettings(ServiceSettings):
     Whoever sends SIGKILL must wait ten seconds longer than this."""
     reap_every_s: Seconds = 1.0
     """How often to look for tasks that nobody looks after."""
+    sandbox: Literal["auto", "required", "reduced"] = "auto"
+    """Where tools run: `auto`: in bubblewrap where this machine lets it work, else with limits alone, which is logged
+    and told by every task; `required`: refuse to start without bubblewrap; `reduced`: do not use it."""
+    llm_provider: str = "openai"
+    """The provider of models that are named without one: openai (and what is compatible), anthropic, google …"""
+    llm_model: str | None = None
+    """The model of llm agents that name none."""
+    llm_base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """Where the provider's API is, if not at its own address. Its key is in the provider's own variable, such as
+    OPENAI_API_KEY; many local servers need none."""
+    llm_timeout_s: Seconds = 60.0
+    """A model that says nothing for this long is given up and asked again, or fails the task."""
+    llm_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    """How often a model is asked again after an error that may pass, if it had not begun to answer."""

@@ -3,16 +3,15 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, Literal
 
 from pydantic import JsonValue, ValidationError
 
-from runcast_events.events import ToolCallComplete, ToolCallStart, ToolCallStream, ToolError
-from runcast_worker.engines import ToolEvent
+from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolCallStream, ToolError
 from runcast_worker.metrics import UNKNOWN, Metrics
-from runcast_worker.tools import ARGUMENTS_BYTES, Stream, Surroundings, Tool, ToolFailed
+from runcast_worker.tools import ARGUMENTS_BYTES, Surroundings, Tell, Tool, ToolFailed
 from runcast_worker.tools.list_files import ListFiles
 from runcast_worker.tools.read_file import ReadFile
 from runcast_worker.tools.search import Search
@@ -29,7 +28,20 @@ MESSAGE_BYTES = 16 * 1024
 SHOWN_CHARS = 100
 """Of a tool's name, or of arguments that are refused, this much is shown. No tool's name is longer."""
 
-Piece = tuple[Literal["stdout", "stderr"], str]
+
+class _Telling:
+    """What a running call tells, on its way to the engine."""
+
+    def __init__(self, pieces: asyncio.Queue[Event | None], iteration: int, call_id: str) -> None:
+        self._pieces, self._iteration, self._call_id = pieces, iteration, call_id
+
+    async def stream(self, source: Literal["stdout", "stderr"], text: str) -> None:
+        await self._pieces.put(
+            ToolCallStream(iteration=self._iteration, tool_call_id=self._call_id, stream=source, chunk=text)
+        )
+
+    async def event(self, event: Event) -> None:
+        await self._pieces.put(event)
 
 
 def all_tools() -> dict[str, Tool]:
@@ -53,7 +65,7 @@ class Toolbox:
     ) -> None:
         self._surroundings, self._acknowledged, self._metrics = surroundings, acknowledged, metrics
         tools = all_tools()
-        self._tools = {name: tools[name] for name in allowed}
+        self._tools = {name: tools[name] for name in allowed if name in tools}
         self._running: set[asyncio.Task[JsonValue | ToolError]] = set()
 
     async def __aenter__(self) -> "Toolbox":
@@ -65,10 +77,21 @@ class Toolbox:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
+    @property
+    def offered(self) -> Sequence[Tool]:
+        return tuple(self._tools.values())
+
     async def call(
-        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
-    ) -> AsyncGenerator[ToolEvent, None]:
-        """The call's events; see runcast_worker.engines.CallTool."""
+        self,
+        iteration: int,
+        index: int,
+        name: str,
+        arguments: dict[str, JsonValue],
+        *,
+        raw_arguments: str | None = None,
+        provider_id: str | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """The call's events; see runcast_worker.engines.Tools."""
         call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
         name = _writable(name)[:SHOWN_CHARS]
         refused = _refused(arguments)
@@ -85,13 +108,15 @@ class Toolbox:
         yield ToolCallStart(iteration=iteration, tool_call_id=call_id, tool_name=name, arguments=arguments)
         try:
             await self._acknowledged()
-            pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES)
-            running = asyncio.create_task(self._run(name, arguments, pieces), name=f"tool {name}")
+            pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
+            running = asyncio.create_task(
+                self._run(name, arguments, pieces, _Telling(pieces, iteration, call_id)), name=f"tool {name}"
+            )
             self._running.add(running)
             running.add_done_callback(self._running.discard)
             try:
                 while (piece := await pieces.get()) is not None:
-                    yield ToolCallStream(iteration=iteration, tool_call_id=call_id, stream=piece[0], chunk=piece[1])
+                    yield piece
                 answer = await running
             finally:
                 running.cancel()
@@ -106,22 +131,18 @@ class Toolbox:
         )
 
     async def _run(
-        self, name: str, arguments: dict[str, JsonValue], pieces: asyncio.Queue[Piece | None]
+        self, name: str, arguments: dict[str, JsonValue], pieces: asyncio.Queue[Event | None], tell: Tell
     ) -> JsonValue | ToolError:
         """The tool's result, or what went wrong. A None is the last piece; there is none after a cancellation, since
         nobody takes pieces then."""
-
-        async def stream(source: Literal["stdout", "stderr"], text: str) -> None:
-            await pieces.put((source, text))
-
-        answer = await self._answer(name, arguments, stream)
+        answer = await self._answer(name, arguments, tell)
         await pieces.put(None)
         return answer
 
-    async def _answer(self, name: str, arguments: dict[str, JsonValue], stream: Stream) -> JsonValue | ToolError:
+    async def _answer(self, name: str, arguments: dict[str, JsonValue], tell: Tell) -> JsonValue | ToolError:
         try:
             tool = self._tool(name)
-            return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, stream)
+            return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, tell)
         except ToolFailed as failed:
             return _error(failed.code, failed.message)
         except ValidationError as error:

@@ -59,9 +59,10 @@ def _in(iteration: int | None) -> dict[str, Any]:
 
 
 class Transcript:
-    """Shown every event of an attempt's engine, in order."""
+    """Shown every event of an attempt's engine, in order. `before`: what earlier attempts of the task took."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Usage | None = None) -> None:
+        self._before = before or Usage()
         self._open: dict[tuple[type[Event], str], _Part | _Call] = {}  # by what closes it, in the order of opening
         self._iteration: int | None = None
         self._usage: list[TokenUsage] = []
@@ -98,12 +99,14 @@ class Transcript:
     @property
     def usage(self) -> Usage:
         """Summed. The cost is None where there was no usage, or one of unknown price."""
-        costs = [usage.cost_usd for usage in self._usage]
+        every: list[Usage | TokenUsage] = [self._before, *self._usage]
+        took = [usage for usage in every if usage.input or usage.output]
+        costs = [usage.cost_usd for usage in took]
         known = [cost for cost in costs if cost is not None]
         return Usage(
-            input=sum(usage.input for usage in self._usage),
-            output=sum(usage.output for usage in self._usage),
-            cached=sum(usage.cached for usage in self._usage),
+            input=sum(usage.input for usage in took),
+            output=sum(usage.output for usage in took),
+            cached=sum(usage.cached for usage in took),
             cost_usd=sum(known) if costs and len(known) == len(costs) else None,
         )
 

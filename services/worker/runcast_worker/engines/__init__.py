@@ -1,37 +1,69 @@
 """The seam between a worker and what thinks: an engine is given a task and yields what happens, as events.
 
-Engines: demo (rules), script (plays given events). An engine knows no store, no ids of events, no attempts.
+Engines: llm (a model), process (an external command), python (a function of yours), demo (rules), script (plays given
+events). An engine knows no store, no ids of events, no attempts.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from pydantic import JsonValue
 
 from runcast_agents import Agent
-from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolCallStream
+from runcast_events.events import Event
+from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord
+from runcast_worker.redaction import Redactor
+from runcast_worker.tools import Surroundings, Tool
 
-ToolEvent = ToolCallStart | ToolCallStream | ToolCallComplete
-CallTool = Callable[[int, int, str, dict[str, JsonValue]], AsyncGenerator[ToolEvent, None]]
-"""`(iteration, index, tool name, arguments)`: the call's events, to be yielded on as they come. The last one is the
-ToolCallComplete with the result, or with the error to tell the model; a failing tool raises nothing."""
+
+class Tools(Protocol):
+    """What the task's agent may use."""
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """In the agent's order."""
+        ...
+
+    def call(
+        self,
+        iteration: int,
+        index: int,
+        name: str,
+        arguments: dict[str, JsonValue],
+        *,
+        raw_arguments: str | None = None,
+        provider_id: str | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """The call's events, to be yielded on as they come, from its tool_call_start to its ToolCallComplete with the
+        result, or with the error to tell the model; a failing tool raises nothing. `index`: of the call in its
+        iteration, from 0; calls may run side by side. `raw_arguments`: what the model said where it was no JSON object;
+        the call then fails by it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTask:
-    """What an engine is given. `workspace`: the folder that the tools see."""
+    """What an engine is given. `surroundings`: where its tools work. `tools`: what they are. `conversation`: reads the
+    messages of the session's earlier tasks, oldest first. `redactor`: makes a filter for a stream of text that is not
+    ours, such as a program's output."""
 
     record: TaskRecord
     agent: Agent
-    workspace: Path
-    tools: CallTool
+    surroundings: Surroundings
+    tools: Tools
+    conversation: Callable[[], Awaitable[Sequence[Message]]]
+    redactor: Callable[[], Redactor]
 
 
 class EngineError(Exception):
-    """The task cannot be done as it was given; the message is shown to whoever gave it."""
+    """The task cannot be done; the message is shown to whoever gave it. `kind`: for programs; `retryable`: the same
+    task may succeed another time."""
+
+    def __init__(self, message: str, kind: str = "engine", *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.kind, self.retryable = kind, retryable
 
 
 class Engine(Protocol):

@@ -59,7 +59,7 @@ class DemoEngine:
             yield IterationStart(iteration=iteration)
             async for event in _say(_THINKING, iteration, step.why, delay_s):
                 yield event
-            async for called in task.tools(iteration, 0, step.tool, step.arguments):
+            async for called in task.tools.call(iteration, 0, step.tool, step.arguments):
                 yield called
                 if isinstance(called, ToolCallComplete):
                     calls.append(called)

@@ -1,21 +1,19 @@
-"""The seam to what agents can do: a tool has a name, a model of its arguments, and a call.
+"""The seam to what agents can do: a tool has a name, a description, a model of its arguments, and a call.
 
-A tool is given one workspace. Until the sandbox (a later issue) this is the reduced tier: tools run as the worker's
-user, in a session of their own and with a cleared environment, but without limits to memory, processor or processes,
-and the shell can read and change what that user can. A call that ends or is stopped kills its process group; what left
-the group (setsid) lives on, and so do the tools of a worker that is killed by SIGKILL.
+A tool is given one workspace. What it starts runs in the worker's sandbox (runcast_worker.sandbox).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-Stream = Callable[[Literal["stdout", "stderr"], str], Awaitable[None]]
-"""Shows a piece of a running call's output; waits while the reader is behind. A piece is at most 8192 characters."""
-
+from runcast_agents import SandboxPolicy
+from runcast_events.events import Event
+from runcast_worker.sandbox import Child, Sandbox
 
 ARGUMENTS_BYTES = 48 * 1024
 """A call's arguments as JSON: with its envelope they must fit into one event."""
@@ -32,7 +30,7 @@ class ToolFailed(Exception):
 class Arguments(BaseModel):
     """Base of the tools' arguments: what a tool does not know it refuses, so that a model learns of its mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +39,39 @@ class Surroundings:
 
     workspace: Path
     read_only: bool = False
+    sandbox: Sandbox = Sandbox("reduced")  # noqa: RUF009 - frozen
+    policy: SandboxPolicy = SandboxPolicy()  # noqa: RUF009 - frozen
+
+    def run(self, argv: Sequence[str], *, tty: bool = False) -> AbstractAsyncContextManager[Child]:
+        """Start a command in the workspace; see Sandbox.run."""
+        return self.sandbox.run(argv, self.workspace, self.policy, tty=tty)
+
+
+class Tell(Protocol):
+    """What a running call shows of itself."""
+
+    async def stream(self, source: Literal["stdout", "stderr"], text: str) -> None:
+        """A piece of output, at most 8192 characters. Waits while the reader is behind."""
+
+    async def event(self, event: Event) -> None:
+        """A plan event: plan_created, phase_start, phase_complete, todos_updated, progress."""
 
 
 class Tool(Protocol):
-    """`arguments`: the model that the call's arguments are checked with. `changes`: it could change the workspace, so
-    read-only agents are refused it. `call` raises ToolFailed; it is stopped by cancelling and then leaves no process of
-    its group."""
+    """`description`: for the model. `arguments`: what the call's arguments are checked with; the model is shown its
+    JSON schema. `changes`: it could change the workspace, so read-only agents are refused it. `call` raises ToolFailed;
+    it is stopped by cancelling and then leaves no process behind."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def arguments(self) -> type[Arguments]: ...
+    def description(self) -> str: ...
+
+    @property
+    def arguments(self) -> type[BaseModel]: ...
 
     @property
     def changes(self) -> bool: ...
 
-    async def call(self, arguments: Any, surroundings: Surroundings, stream: Stream) -> JsonValue: ...
+    async def call(self, arguments: Any, surroundings: Surroundings, tell: Tell) -> JsonValue: ...

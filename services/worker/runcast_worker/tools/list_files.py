@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import Arguments, Stream, Surroundings
+from runcast_worker.tools import Arguments, Surroundings, Tell
 from runcast_worker.tools.scanner import scan
 
 Glob = Annotated[str, Field(min_length=1, max_length=256)]
@@ -19,8 +19,9 @@ class ListFiles:
     """The result is {files, complete}; `complete` is false where there are more than were listed."""
 
     name = "list_files"
+    description = "List the files of the workspace whose path or name fits a glob, such as *.py or src/**/*.ts."
     arguments = ListFilesArguments
     changes = False
 
-    async def call(self, arguments: ListFilesArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
-        return await scan(surroundings.workspace, {"glob": arguments.glob, "limit": arguments.limit})
+    async def call(self, arguments: ListFilesArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
+        return await scan(surroundings, {"glob": arguments.glob, "limit": arguments.limit})

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import Arguments, Stream, Surroundings
+from runcast_worker.tools import Arguments, Surroundings, Tell
 from runcast_worker.tools.paths import explain, open_file
 
 READ_BYTES = 16 * 1024 * 1024
@@ -25,10 +25,11 @@ class ReadFile:
     """The result is the text. Bytes that are not UTF-8 become U+FFFD; what is left out is said in a last line."""
 
     name = "read_file"
+    description = "Read a text file of the workspace, or some of its lines."
     arguments = ReadFileArguments
     changes = False
 
-    async def call(self, arguments: ReadFileArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
+    async def call(self, arguments: ReadFileArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
         try:
             return await asyncio.to_thread(_read, arguments, surroundings)
         except OSError as error:

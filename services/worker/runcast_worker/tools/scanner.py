@@ -8,20 +8,19 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from runcast_worker.tools import ToolFailed
-from runcast_worker.tools.child import child, environment
+from runcast_worker.tools import Surroundings, ToolFailed
 
 PROGRAM = Path(__file__).with_name("scan.py")
 TIMEOUT_S = 10.0
 ANSWER_BYTES = 8 * 1024 * 1024
 
 
-async def scan(workspace: Path, request: dict[str, Any]) -> JsonValue:
+async def scan(surroundings: Surroundings, request: dict[str, Any]) -> JsonValue:
     """The program's answer. Raises ToolFailed."""
     # -I and -S: nothing of the workspace or of the site is imported.
     argv = (sys.executable, "-I", "-S", str(PROGRAM), json.dumps(request))
     try:
-        async with asyncio.timeout(TIMEOUT_S), child(argv, workspace, environment(workspace)) as running:
+        async with asyncio.timeout(TIMEOUT_S), surroundings.run(argv) as running:
             drain = asyncio.create_task(running.stderr.read(4096))
             try:
                 data = await _read(running.stdout)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import Arguments, Stream, Surroundings
+from runcast_worker.tools import Arguments, Surroundings, Tell
 from runcast_worker.tools.list_files import Glob
 from runcast_worker.tools.scanner import scan
 
@@ -24,8 +24,9 @@ class Search:
     complete}. The pattern "" is in every line."""
 
     name = "search"
+    description = "Find the lines of the workspace's text files that hold a text or fit a regular expression."
     arguments = SearchArguments
     changes = False
 
-    async def call(self, arguments: SearchArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
-        return await scan(surroundings.workspace, arguments.model_dump())
+    async def call(self, arguments: SearchArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
+        return await scan(surroundings, arguments.model_dump())

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Stream, Surroundings, ToolFailed
-from runcast_worker.tools.child import Child, child, environment
+from runcast_worker.sandbox import Child
+from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, ToolFailed
 
 READ_BYTES = 8192
 END_BYTES = 128 * 1024
@@ -27,17 +27,17 @@ class Shell:
     """The result is {exit_code, output, bytes}; an exit code other than 0 is a result, not an error."""
 
     name = "shell"
+    description = "Run a command line with /bin/sh in the workspace. Returns its exit code and its output."
     arguments = ShellArguments
     changes = True
 
-    async def call(self, arguments: ShellArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
+    async def call(self, arguments: ShellArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
         if "\0" in arguments.command:
             raise ToolFailed("invalid_arguments", "command: a command line cannot contain NUL")
         argv = ("/bin/sh", "-c", arguments.command)
-        workspace = surroundings.workspace
-        output = _Output(stream)
+        output = _Output(tell)
         try:
-            async with asyncio.timeout(arguments.timeout_s), child(argv, workspace, environment(workspace)) as running:
+            async with asyncio.timeout(arguments.timeout_s), surroundings.run(argv) as running:
                 exit_code = await _follow(running, output)
         except TimeoutError:
             message = f"the command did not end in {arguments.timeout_s:g} s and was killed\n{output.text()}"
@@ -53,7 +53,7 @@ async def _follow(running: Child, output: "_Output") -> int:
         asyncio.create_task(output.read(running.stdout, "stdout")),
         asyncio.create_task(output.read(running.stderr, "stderr")),
     ]
-    ended = asyncio.create_task(running.process.wait())
+    ended = asyncio.create_task(running.wait())
     try:
         waiting = {ended, *readers}
         while ended in waiting:  # a reader ends at its pipe's end, or raises: too much output
@@ -74,8 +74,8 @@ async def _follow(running: Child, output: "_Output") -> int:
 class _Output:
     """Both streams in the order they came: counted, streamed, and kept as head and tail."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._head: list[str] = []
         self._tail: deque[str] = deque()
         self._head_size = self._tail_size = 0
@@ -97,9 +97,9 @@ class _Output:
         if self._head_size < END_BYTES:
             self._head.append(text)
             self._head_size += size
-            await self._stream(name, text)
+            await self._tell.stream(name, text)
             if self._head_size >= END_BYTES:
-                await self._stream(name, "\n… the rest is not streamed; its end is in the result\n")
+                await self._tell.stream(name, "\n… the rest is not streamed; its end is in the result\n")
             return
         self._tail.append(text)
         self._tail_size += len(text)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Stream, Surroundings, ToolFailed
+from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, ToolFailed
 from runcast_worker.tools.paths import explain, inside, open_folder
 
 
@@ -20,10 +20,11 @@ class WriteFile:
     """The file is replaced in one step: a reader sees the old one or the new one. The result says what was written."""
 
     name = "write_file"
+    description = "Write a text file of the workspace, whole, with the folders it needs."
     arguments = WriteFileArguments
     changes = True
 
-    async def call(self, arguments: WriteFileArguments, surroundings: Surroundings, stream: Stream) -> JsonValue:
+    async def call(self, arguments: WriteFileArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
         try:
             return await asyncio.to_thread(_write, arguments, surroundings)
         except OSError as error:

@@ -24,18 +24,33 @@ PIPE_CHARS = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Consumption:
+    """Of all its processes together. `cpu_s` counts those that have ended too."""
+
+    rss_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
-    """`process.pid` is also the id of its process group."""
+    """A running command. `process.pid` is also the id of its process group."""
 
     process: Process
     stdout: asyncio.StreamReader
     stderr: asyncio.StreamReader
 
+    async def wait(self) -> int:
+        """Its exit code when it has ended; negative for a signal."""
+        return await self.process.wait()
 
-def environment(workspace: Path) -> dict[str, str]:
-    """All that a tool's process is given: an allowlist, so that no secret of the worker's can leak."""
-    path = os.environ.get("PATH", os.defpath)
-    return {"PATH": path, "LANG": "C.UTF-8", "HOME": str(workspace), "TMPDIR": "/tmp"}  # noqa: S108
+    @property
+    def killed(self) -> str | None:
+        """Which limit it was killed for (memory, processes, disk), once it has ended; None: for none."""
+        return None
+
+    def consumption(self) -> Consumption:
+        """What it takes now."""
+        return Consumption(0, 0.0)
 
 
 @asynccontextmanager

@@ -1,0 +1,69 @@
+"""Reading `agents.toml`. A wrong file is refused at start: with line, key, what is wrong and what was expected."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from runcast_agents.agents import DEFAULT, Agent, Agents
+
+
+class InvalidAgents(ValueError):
+    """The agents file cannot be read, is not TOML, or does not fit the model."""
+
+
+def load_agents(path: Path | None) -> dict[str, Agent]:
+    """The agents by name. `path` None: the demo agent alone. Raises InvalidAgents."""
+    if path is None:
+        return DEFAULT.agents
+    try:
+        text = path.read_text()
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidAgents(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidAgents(f"{path}: not TOML: {error}") from error
+    try:
+        agents = Agents.model_validate(document).agents
+    except ValidationError as error:
+        lines = key_lines(text)
+        raise InvalidAgents(
+            "\n".join(_problem(path, lines, each["loc"], each["msg"]) for each in error.errors())
+        ) from None
+    folder = path.resolve().parent
+    return {name: _resolve(agent, folder) for name, agent in agents.items()}
+
+
+def _problem(path: Path, lines: dict[tuple[str, ...], int], loc: tuple[int | str, ...], message: str) -> str:
+    keys = tuple(str(part) for part in loc if part != "[key]")
+    known = next((lines[keys[:length]] for length in range(len(keys), 0, -1) if keys[:length] in lines), 1)
+    return f"{path}, line {known}: {'.'.join(keys) or 'the file'}: {message.removeprefix('Value error, ')}"
+
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+_HEADER = re.compile(rf"\s*\[\s*({_DOTTED})\s*\]\s*(?:#.*)?")
+_ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """Line numbers of the tables and keys of a TOML text, for messages only: text inside a multi-line string that looks
+    like a key is taken for one. A key inside an inline table is found by the key that the table belongs to."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.fullmatch(line):
+            table = _keys(header[1])
+            lines.setdefault(table, number)
+        elif assignment := _ASSIGNMENT.match(line):
+            lines.setdefault(table + _keys(assignment[1]), number)
+    return lines
+
+
+def _keys(dotted: str) -> tuple[str, ...]:
+    return tuple(key.strip("\"'") for key in re.findall(_KEY, dotted))
+
+
+def _resolve(agent: Agent, folder: Path) -> Agent:
+    return agent if agent.workspace is None else agent.model_copy(update={"workspace": folder / agent.workspace})

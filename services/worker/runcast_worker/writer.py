@@ -1,0 +1,34 @@
+"""The way of an attempt's events into the log: encoded, with what they change in the records, and counted."""
+
+from collections.abc import Sequence
+
+from runcast_events.codec import Envelope
+from runcast_events.events import Event, Usage
+from runcast_events.log import Write
+from runcast_events.publisher import Publisher
+from runcast_worker.board import Board
+from runcast_worker.metrics import Metrics
+from runcast_worker.transcript import Transcript
+
+
+class Writer:
+    """Writes the events of one attempt, in order. `before`: what earlier attempts took."""
+
+    def __init__(self, publisher: Publisher, envelope: Envelope, metrics: Metrics, before: Usage) -> None:
+        self._publish, self._encode, self._metrics = publisher.publish, envelope.encode, metrics
+        self._written: dict[str, int] = {}
+        self.transcript = Transcript(before)
+        self.board = Board()
+
+    async def write(self, event: Event, writes: Sequence[Write] = ()) -> None:
+        """Returns when the publisher has taken it. Raises InvalidEvent, and what a Publisher raises."""
+        kind = event.event_type
+        await self._publish(self._encode(event), writes or self.board.writes(event))
+        self.transcript.see(event)
+        self._written[kind] = self._written.get(kind, 0) + 1
+
+    def count(self) -> None:
+        """Bring the metrics up to date; not for every event, since it costs more than all else."""
+        for kind, count in self._written.items():
+            self._metrics.events.labels(kind).inc(count)
+        self._written.clear()
