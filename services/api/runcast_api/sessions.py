@@ -13,7 +13,8 @@ from runcast_api import listing
 from runcast_api.body import JsonRoute
 from runcast_api.history import read_history
 from runcast_api.paths import SessionId
-from runcast_api.schemas import EventPage, SessionDocument, SessionList, SessionSummary, moment
+from runcast_api.schemas import moment
+from runcast_api.session_schemas import EventPage, SessionDocument, SessionList, SessionSummary
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_api.tasks import cancel
 from runcast_events.ids import START, EventId
