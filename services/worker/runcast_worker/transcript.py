@@ -7,6 +7,7 @@ from typing import Any
 from runcast_events.events import (
     Event,
     IterationComplete,
+    IterationReset,
     IterationStart,
     Output,
     OutputComplete,
@@ -79,6 +80,7 @@ class Transcript:
             "tool_call_complete": self._call_complete,
             "iteration_start": self._iteration_start,
             "iteration_complete": self._iteration_complete,
+            "iteration_reset": self._iteration_reset,
             "token_usage": self._usage.append,
         }
 
@@ -136,6 +138,12 @@ class Transcript:
     def _iteration_start(self, event: IterationStart) -> None:
         self._iteration = event.iteration
         self.iterations += 1
+
+    def _iteration_reset(self, event: IterationReset) -> None:
+        """Its open parts are dropped, by every reader; its calls are not."""
+        for key, opened in list(self._open.items()):
+            if isinstance(opened, _Part) and opened.iteration == event.iteration:
+                del self._open[key]
 
     def _iteration_complete(self, event: IterationComplete) -> None:
         self._iteration = None

@@ -1,0 +1,153 @@
+"""Asking a model until it has answered: again where that is safe, another model where it is not, else a clear end."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic_ai.direct import model_request_stream
+from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.settings import ModelSettings
+
+from runcast_agents import Agent
+from runcast_events.events import IterationReset, TokenUsage, Usage
+from runcast_worker.engines import EngineError
+from runcast_worker.engines.llm.faults import Fault, fault_in, fault_of
+from runcast_worker.engines.llm.history import History
+from runcast_worker.engines.llm.outbox import Outbox
+from runcast_worker.engines.llm.parts import Parts
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 60.0
+"""A provider that asks to wait longer has the task fail, to be tried again later: it would hold a worker's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingLimits:
+    """`silence_s`: a model that says nothing for this long is given up. `retries`: of one iteration and model."""
+
+    silence_s: float
+    retries: int
+    first_wait_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`usage`: of all that was asked for it."""
+
+    response: ModelResponse
+    calls: Sequence[ToolCallPart]
+    usage: Usage
+
+
+class Asking:
+    """The models of one task. `models`: in the order of preference, by name; one that failed for good is not asked
+    again."""
+
+    def __init__(self, models: Sequence[tuple[str, Model]], agent: Agent, limits: AskingLimits, outbox: Outbox) -> None:
+        self._models, self._limits, self._outbox = list(models), limits, outbox
+        # The SDK's own retries are ours, which tell what happens; the read timeout finds a stream that stalls.
+        settings: ModelSettings = {"timeout": limits.silence_s, "max_retries": 0}
+        settings.update(agent.model_settings)  # type: ignore[typeddict-item]
+        self._settings = settings
+
+    async def ask(self, iteration: int, history: History, offered: ModelRequestParameters) -> Answer:
+        """Raises EngineError, of the kind of the last fault. What was streamed of a failed answer is followed by an
+        iteration_reset before it is asked again: no tool has run of it, so nothing is done twice."""
+        retries, ask = 0, 0
+        usage = Usage()
+        while True:
+            ask += 1
+            name, model = self._models[0]
+            parts = Parts(iteration, ask, self._outbox)
+            response, took, fault = await self._once(name, model, history, offered, parts)
+            usage = _sum(usage, took)
+            if fault is None and response is not None:
+                await parts.close()
+                return Answer(response, [part for part in response.parts if isinstance(part, ToolCallPart)], usage)
+            assert fault is not None
+            wait_s = self._wait_s(fault, retries)
+            logger.warning("model fault: %s", fault.kind, extra={"model": name, "asked": ask})
+            if fault.again and retries < self._limits.retries and wait_s <= LONGEST_WAIT_S:
+                retries += 1
+                await self._reset(parts, iteration)
+                await asyncio.sleep(wait_s)
+            elif fault.kind == "model_context" and history.forget():
+                await self._reset(parts, iteration)
+            elif len(self._models) > 1:
+                self._models.pop(0)
+                retries = 0
+                await self._reset(parts, iteration)
+            else:
+                raise EngineError(fault.sentence, fault.kind, retryable=fault.retryable)
+
+    async def _once(
+        self, name: str, model: Model, history: History, offered: ModelRequestParameters, parts: Parts
+    ) -> tuple[ModelResponse | None, Usage, Fault | None]:
+        response: ModelResponse | None = None
+        stream: StreamedResponse | None = None
+        try:
+            async with model_request_stream(
+                model, history.messages, model_settings=self._settings, model_request_parameters=offered
+            ) as stream:
+                async for event in stream:
+                    await parts.see(event)
+                response = stream.get()
+            fault = fault_in(response, name)
+        except Exception as error:
+            fault = fault_of(error, name)
+            if fault is None:
+                raise
+        took = await self._told(name, stream)
+        return response, took, fault
+
+    async def _told(self, name: str, stream: StreamedResponse | None) -> Usage:
+        """Tell what the request took, also where it failed half way."""
+        usage = None if stream is None else stream.usage
+        if stream is None or usage is None or not (usage.input_tokens or usage.output_tokens):
+            return Usage()
+        took = Usage(
+            input=usage.input_tokens,
+            output=usage.output_tokens,
+            cached=usage.cache_read_tokens,
+            cost_usd=_cost(stream.get()),
+        )
+        await self._outbox.put(TokenUsage(model=name, **took.model_dump()))
+        return took
+
+    async def _reset(self, parts: Parts, iteration: int) -> None:
+        if parts.said:
+            await self._outbox.put(IterationReset(iteration=iteration))
+
+    def _wait_s(self, fault: Fault, retries: int) -> float:
+        """Full jitter, so that a provider's many clients do not come back at once; never sooner than it asked for."""
+        drawn = random.uniform(0, min(20.0, self._limits.first_wait_s * 2**retries))  # noqa: S311
+        return drawn if fault.after_s is None else fault.after_s + min(drawn, 1.0)
+
+
+def _cost(response: ModelResponse) -> float | None:
+    """In US dollars; None where the price is not known. genai-prices knows them offline."""
+    try:
+        price: Decimal = response.cost().total_price
+    except (LookupError, ValueError, AssertionError):
+        return None
+    return float(price)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    """Of two, the first of which may be nothing yet."""
+    if not (one.input or one.output):
+        return other
+    if not (other.input or other.output):
+        return one
+    unknown = one.cost_usd is None or other.cost_usd is None
+    return Usage(
+        input=one.input + other.input,
+        output=one.output + other.output,
+        cached=one.cached + other.cached,
+        cost_usd=None if unknown else (one.cost_usd or 0) + (other.cost_usd or 0),
+    )

@@ -1,0 +1,123 @@
+"""The loop: ask the model, run the tools it calls side by side, tell it what they came to, until it answers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from itertools import count
+
+from pydantic import JsonValue
+from pydantic_ai import ToolDefinition
+from pydantic_ai.messages import ToolCallPart, ToolReturnPart
+from pydantic_ai.models import ModelRequestParameters
+
+from runcast_events.events import (
+    Event,
+    IterationComplete,
+    IterationStart,
+    TaskAnalysis,
+    ToolCallComplete,
+    ToolCallStart,
+)
+from runcast_worker.engines import EngineTask
+from runcast_worker.engines.llm.asking import Asking, AskingLimits
+from runcast_worker.engines.llm.history import History
+from runcast_worker.engines.llm.models import Models
+from runcast_worker.engines.llm.outbox import Outbox
+from runcast_worker.tools import Tool
+
+SIDE_BY_SIDE = 8
+"""Tools of one iteration that run at a time."""
+INSTRUCTIONS = (
+    "You are an agent that gets things done with the tools you are given. They work in a folder of your own, the "
+    "workspace; paths are relative to it. Look before you change something, check what came of it, and say plainly in "
+    "your answer what you did and what you could not do."
+)
+"""Of an agent that has none of its own."""
+
+
+class LlmEngine:
+    """An engine; see runcast_worker.engines. One iteration is one answer of the model and the tools it calls."""
+
+    def __init__(self, models: Models, limits: AskingLimits) -> None:
+        self._models, self._limits = models, limits
+
+    async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+        outbox = Outbox()
+        working = asyncio.create_task(self._work(task, outbox), name="llm loop")
+        working.add_done_callback(lambda _: outbox.close())
+        try:
+            async for event in outbox.events():
+                yield event
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _work(self, task: EngineTask, outbox: Outbox) -> None:
+        prompt = task.record.prompt
+        await outbox.put(TaskAnalysis(action_name=_first_line(prompt), goal=prompt.strip()[:500]))
+        history = History(task.agent.instructions or INSTRUCTIONS, await task.conversation(), prompt)
+        models = await self._models.chain(task.record.model, task.agent)
+        asking = Asking(models, task.agent, self._limits, outbox)
+        offered = ModelRequestParameters(function_tools=[_definition(tool) for tool in task.tools.offered])
+        for iteration in count(1):
+            await outbox.put(IterationStart(iteration=iteration))
+            answer = await asking.ask(iteration, history, offered)
+            history.answered(answer.response)
+            if answer.calls:
+                history.called(await _use(task, outbox, iteration, answer.calls))
+            await outbox.put(IterationComplete(iteration=iteration, usage=answer.usage))
+            if not answer.calls:
+                return
+
+
+async def _use(task: EngineTask, outbox: Outbox, iteration: int, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
+    """Run an answer's calls; what they came to, in the order of the calls."""
+    at_a_time = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def use(index: int, call: ToolCallPart) -> ToolReturnPart:
+        async with at_a_time:
+            return await _call(task, outbox, iteration, index, call)
+
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(use(index, call)) for index, call in enumerate(calls)]
+    return [call.result() for call in running]
+
+
+async def _call(task: EngineTask, outbox: Outbox, iteration: int, index: int, call: ToolCallPart) -> ToolReturnPart:
+    arguments, raw = _arguments(call)
+    events = task.tools.call(
+        iteration, index, call.tool_name, arguments, raw_arguments=raw, provider_id=call.tool_call_id
+    )
+    ended: ToolCallComplete | None = None
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ToolCallStart):
+                # The toolbox goes on when this is in the log, which it can only tell of what was handed over.
+                await outbox.delivered(event)
+            else:
+                await outbox.put(event)
+            if isinstance(event, ToolCallComplete):
+                ended = event
+    assert ended is not None, "a call ends with its tool_call_complete"
+    if ended.error is not None:
+        return ToolReturnPart(call.tool_name, ended.error.model_dump(), call.tool_call_id, outcome="failed")
+    return ToolReturnPart(call.tool_name, ended.result, call.tool_call_id)
+
+
+def _arguments(call: ToolCallPart) -> tuple[dict[str, JsonValue], str | None]:
+    """The arguments; or none, and what the model said instead of a JSON object."""
+    try:
+        return call.args_as_dict(raise_if_invalid=True), None
+    except (ValueError, AssertionError):
+        return {}, str(call.args)
+
+
+def _definition(tool: Tool) -> ToolDefinition:
+    return ToolDefinition(
+        name=tool.name, description=tool.description, parameters_json_schema=tool.arguments.model_json_schema()
+    )
+
+
+def _first_line(prompt: str) -> str:
+    return next(iter(prompt.strip().splitlines()), "")[:60]

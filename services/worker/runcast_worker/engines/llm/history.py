@@ -1,0 +1,48 @@
+"""What a model is told: the session's conversation, the task, and what was said and done in it since."""
+
+from collections.abc import Sequence
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from runcast_tasks.conversation import Message
+
+
+class History:
+    """`conversation`: of the session's earlier tasks, oldest first."""
+
+    def __init__(self, instructions: str, conversation: Sequence[Message], prompt: str) -> None:
+        self._instructions = instructions
+        self._earlier = [self._message(message) for message in conversation]
+        self._own: list[ModelMessage] = [self._request([UserPromptPart(prompt)])]
+
+    @property
+    def messages(self) -> list[ModelMessage]:
+        return [*self._earlier, *self._own]
+
+    def answered(self, response: ModelResponse) -> None:
+        self._own.append(response)
+
+    def called(self, results: Sequence[ToolReturnPart]) -> None:
+        self._own.append(self._request(results))
+
+    def forget(self) -> bool:
+        """Leave out the older half of the earlier conversation. False: there is none left."""
+        if not self._earlier:
+            return False
+        self._earlier = self._earlier[(len(self._earlier) + 1) // 2 :]
+        return True
+
+    def _message(self, message: Message) -> ModelMessage:
+        if message.role == "user":
+            return self._request([UserPromptPart(message.content)])
+        return ModelResponse([TextPart(message.content)])
+
+    def _request(self, parts: Sequence[UserPromptPart | ToolReturnPart]) -> ModelRequest:
+        return ModelRequest(parts, instructions=self._instructions)

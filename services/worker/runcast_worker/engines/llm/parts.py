@@ -1,0 +1,78 @@
+"""An answer as it streams: the parts of pydantic-ai's events become ours, each opened, continued and closed."""
+
+from collections.abc import Callable
+
+from pydantic_ai.messages import (
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+)
+
+from runcast_events.events import Event, Output, OutputComplete, OutputStart, ThinkComplete, Thinking, ThinkingStart
+from runcast_worker.engines.llm.outbox import Outbox
+
+_Kind = type[Output] | type[Thinking]
+_STARTS: dict[_Kind, Callable[..., Event]] = {Output: OutputStart, Thinking: ThinkingStart}
+_ENDS: dict[_Kind, Callable[..., Event]] = {Output: OutputComplete, Thinking: ThinkComplete}
+
+
+class Parts:
+    """One answer. `ask`: how often its iteration has been asked, from 1, so that no part id comes twice.
+
+    A part begins with its first text: some providers open parts that stay empty. Text that follows text is one part,
+    also where the provider cuts it into several; a call, or thinking, ends it. Kinds of parts that are not known here
+    are passed over: pydantic-ai adds some in minor versions.
+    """
+
+    def __init__(self, iteration: int, ask: int, outbox: Outbox) -> None:
+        self._iteration, self._outbox = iteration, outbox
+        self._prefix = f"{iteration}" if ask == 1 else f"{iteration}r{ask}"
+        self._kind: _Kind | None = None
+        self._part_id = ""
+        self._opened = 0
+        self._pieces: list[str] = []
+        self._offset = 0
+        self.said = False
+        """Whether a client was shown anything of it."""
+
+    async def see(self, event: ModelResponseStreamEvent) -> None:
+        if isinstance(event, PartDeltaEvent):
+            delta = event.delta
+            if isinstance(delta, TextPartDelta):
+                await self._text(Output, delta.content_delta)
+            elif isinstance(delta, ThinkingPartDelta):
+                await self._text(Thinking, delta.content_delta or "")
+        elif isinstance(event, PartStartEvent):
+            # It carries the first piece of its content.
+            if isinstance(event.part, TextPart):
+                await self._text(Output, event.part.content)
+            elif isinstance(event.part, ThinkingPart):
+                await self._text(Thinking, event.part.content)
+            else:
+                await self.close()
+
+    async def close(self) -> None:
+        """End what is open."""
+        if self._kind is not None:
+            end = _ENDS[self._kind]
+            content = "".join(self._pieces)
+            await self._outbox.put(end(iteration=self._iteration, part_id=self._part_id, content=content))
+            self._kind = None
+
+    async def _text(self, kind: _Kind, text: str) -> None:
+        if not text:
+            return
+        if kind is not self._kind:
+            await self.close()
+            self._opened += 1
+            self._kind, self._pieces, self._offset = kind, [], 0
+            self._part_id = f"{'o' if kind is Output else 't'}{self._prefix}.{self._opened}"
+            self.said = True
+            await self._outbox.put(_STARTS[kind](iteration=self._iteration, part_id=self._part_id))
+        await self._outbox.delta(kind, self._iteration, self._part_id, text, self._offset)
+        self._pieces.append(text)
+        self._offset += len(text)
