@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import cast
+from typing import Literal, cast
 
 from redis.asyncio import Redis
 
@@ -204,10 +204,18 @@ class Records:
 
     async def exists(self, session_ids: list[str]) -> list[bool]:
         """Whether the store still has each of these sessions, undeleted. One round trip."""
+        return [fate == "there" for fate in await self.fates(session_ids)]
+
+    async def fates(self, session_ids: list[str]) -> list[Literal["there", "deleted", "unknown"]]:
+        """What became of each of these sessions. One round trip."""
         pipe = self._redis.pipeline(transaction=False)
         for session_id in session_ids:
             pipe.hmget(self._keyspace.session(self._tenant, session_id).meta, ["epoch", "deleted"])
-        return [epoch is not None and deleted is None for epoch, deleted in await pipe.execute()]
+        found = await pipe.execute()
+        return [
+            "deleted" if deleted is not None else "there" if epoch is not None else "unknown"
+            for epoch, deleted in found
+        ]
 
 
 def decode_hash(raw: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The worker: its doorbell, reaper and admin endpoint, from start to the end of the drain."""
+"""The worker: its doorbell, reaper, janitor and admin endpoint, from start to the end of the drain."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from runcast_service.admin import admin_app
 from runcast_service.server import SideServer
 from runcast_worker.deps import Deps
 from runcast_worker.doorbell import Doorbell
+from runcast_worker.janitor import Janitor
 from runcast_worker.reaper import Reaper
 from runcast_worker.runner import Runner
 
@@ -46,6 +47,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                     group.create_task(doorbell.main(), name="doorbell"),
                     group.create_task(doorbell.wake_channel(settings.redis_url, deps.name, keys).run(), name="wake"),
                     group.create_task(Reaper(deps).run(), name="reaper"),
+                    group.create_task(Janitor(deps).run(), name="janitor"),
                 ]
                 logger.info("worker %s is up", deps.name, extra={"admin_port": admin.port})
                 await stop.wait()
