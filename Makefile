@@ -5,7 +5,7 @@ BIN := .venv/bin
 PACKAGES := libs/events libs/tasks libs/agents libs/service services/api services/worker services/stream-gateway deploy/local
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help setup demo dev test test-all lint format lock bench clean
+.PHONY: help setup demo dev model test test-all lint format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ demo: setup ## one task through every hop on an embedded store: watch, drop, res
 
 dev: setup ## the whole stack on http://localhost:8080, until Ctrl-C
 	@$(BIN)/python -m runcast_local up
+
+model: setup ## a stub of a model for llm agents on http://127.0.0.1:8090/v1: docs/models.md
+	@$(BIN)/python -m runcast_local.model $(ARGS)
 
 test: setup lint ## checks and tests; at most 6 minutes on 2 cores
 	@$(BIN)/pytest -m "not full" $(ARGS)
