@@ -10,6 +10,7 @@ from decimal import Decimal
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import ModelResponse, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.settings import ModelSettings
 
 from runcast_agents import Agent
@@ -67,7 +68,6 @@ class Asking:
             response, took, fault = await self._once(name, model, history, offered, parts)
             usage = _sum(usage, took)
             if fault is None and response is not None:
-                await parts.close()
                 return Answer(response, [part for part in response.parts if isinstance(part, ToolCallPart)], usage)
             assert fault is not None
             wait_s = self._wait_s(fault, retries)
@@ -97,7 +97,9 @@ class Asking:
                 async for event in stream:
                     await parts.see(event)
                 response = stream.get()
-            fault = fault_in(response, name)
+            fault = fault_in(response, name, whole=_whole(model, response))
+            if fault is None:
+                await parts.close()
         except Exception as error:
             fault = fault_of(error, name)
             if fault is None:
@@ -127,6 +129,13 @@ class Asking:
         """Full jitter, so that a provider's many clients do not come back at once; never sooner than it asked for."""
         drawn = random.uniform(0, min(20.0, self._limits.first_wait_s * 2**retries))  # noqa: S311
         return drawn if fault.after_s is None else fault.after_s + min(drawn, 1.0)
+
+
+def _whole(model: Model, response: ModelResponse) -> bool:
+    """Where Chat Completions end without a reason pydantic-ai makes one up, since a few servers never send it; but
+    that is how a stream looks that a proxy cut."""
+    details = response.provider_details or {}
+    return not isinstance(model, OpenAIChatModel) or "finish_reason" in details or "refusal" in details
 
 
 def _cost(response: ModelResponse) -> float | None:

@@ -43,6 +43,10 @@ _KINDS: tuple[tuple[type[Exception], str, bool, bool, str], ...] = (
 
 def fault_of(error: Exception, model: str) -> Fault | None:
     """Of an exception that asking raised. None: it is not a model's."""
+    if isinstance(error.__cause__, ValueError):  # an answer that could not be read comes as any other error
+        return Fault(
+            "model_nonsense", f"{model}: its answer makes no sense: {_said(error)}", again=True, retryable=True
+        )
     for kind, name, again, retryable, sentence in _KINDS:
         if isinstance(error, kind):
             after_s = error.retry_after if isinstance(error, wrong.ModelAPIError) else None
@@ -50,15 +54,15 @@ def fault_of(error: Exception, model: str) -> Fault | None:
     return None
 
 
-def fault_in(response: ModelResponse, model: str) -> Fault | None:
-    """Of an answer that came without an exception. None: it is a good one."""
+def fault_in(response: ModelResponse, model: str, *, whole: bool = True) -> Fault | None:
+    """Of an answer that came without an exception. None: it is a good one. `whole`: its stream said that it ended."""
     reason = response.finish_reason
     if reason == "length":
         sentence = f"{model}: its answer was cut at its output limit; give it more with model_settings.max_tokens"
         return Fault("model_output_limit", sentence)
     if reason == "content_filter":
         return Fault("model_content_filter", f"{model}: the provider's filter stopped the answer")
-    if reason is None or reason == "error":
+    if not whole or reason is None or reason == "error":
         return Fault("model_cut", f"{model}: its stream ended before the answer did", again=True, retryable=True)
     if not any(
         isinstance(part, ToolCallPart) or (isinstance(part, TextPart) and part.content) for part in response.parts
