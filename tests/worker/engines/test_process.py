@@ -1,0 +1,270 @@
+"""Process agents: a program's life as events."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runcast_events.keys import Keyspace
+from runcast_tasks.control import Control
+from runcast_worker.engines.process import ProcessEngine
+from tests.attempts import TENANT
+from tests.conftest import wait_until
+from tests.worker.conftest import Client, StartWorker
+
+SECRET = "canary-7f3a9b2c"
+CARRIAGE = r"printf 'plain\r\n\033[32mgreen\033[0m\r\nbad \377 byte\r\n'"
+PATTERNS = """
+[agents.patterns]
+engine = "process"
+command = ["/bin/sh", "-c", "{prompt}"]
+[agents.patterns.patterns]
+answer = 'answer: (?P<value>.*)'
+tokens = 'tokens=([0-9]+)'
+whole = '\\bE[0-9]+\\b'
+"""
+
+
+@pytest.fixture
+def agents_file(tmp_path: Path) -> Path:
+    """Agents that run the prompt: by a shell where it is one argument, by Python where it is a program."""
+    path = tmp_path / "agents.toml"
+    python = json.dumps(sys.executable)
+    path.write_text(
+        f"""
+        [agents.shell]
+        engine = "process"
+        command = ["/bin/sh", "-c", "{{prompt}}"]
+        [agents.python]
+        engine = "process"
+        command = [{python}, "-c", "{{prompt}}"]
+        [agents.echo]
+        engine = "process"
+        command = ["/bin/echo", "<{{prompt}}>", "again {{prompt}}"]
+        [agents.variable]
+        engine = "process"
+        command = ["/bin/sh", "-c", 'printf "%s|%s|" "$RUNCAST_PROMPT" "$TERM"; pwd']
+        [agents.missing]
+        engine = "process"
+        command = ["no-such-program-here", "{{prompt}}"]
+        """
+        + PATTERNS
+    )
+    return path
+
+
+def payloads(log: list[Any]) -> list[dict[str, Any]]:
+    return [json.loads(entry.payload) for entry in log]
+
+
+def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event_type"] == kind]
+
+
+async def play(client: Client, start_worker: StartWorker, agent: str, prompt: str) -> list[dict[str, Any]]:
+    """The events of one task, from its start."""
+    async with start_worker(engines={"process": ProcessEngine(sample_s=0.1)}):
+        log = payloads(await client.ended(await client.submit(prompt, agent=agent)))
+    return log[next(i for i, event in enumerate(log) if event["event_type"] == "task_started") :]
+
+
+async def test_a_program_is_told_from_its_start_to_its_exit(client: Client, start_worker: StartWorker) -> None:
+    """Started, a numbered line each, exited; its output is the answer."""
+    events = await play(client, start_worker, "shell", "echo one; echo two")
+    assert [event["event_type"] for event in events] == [
+        *("task_started", "state", "log", "log", "state"),
+        *("output_start", "output", "output_complete", "message_added", "task_complete"),
+    ]
+    assert [(e["line"], e["line_num"], e["stream"]) for e in of_type(events, "log")] == [
+        ("one", 1, "stdout"),
+        ("two", 2, "stdout"),
+    ]
+    started, exited = of_type(events, "state")
+    assert started["state"] == "started"
+    assert (exited["state"], exited["exit_code"]) == ("exited", 0)
+    assert 0 <= exited["duration_ms"] < 10_000
+    assert events[-1]["final_answer"] == "one\ntwo"
+
+
+async def test_lines_keep_their_colours_and_lose_what_is_no_text(client: Client, start_worker: StartWorker) -> None:
+    """CR LF is one end, a byte that is no UTF-8 is replaced; the answer has no colours."""
+    events = await play(client, start_worker, "shell", CARRIAGE)
+    assert [e["line"] for e in of_type(events, "log")] == ["plain", "\x1b[32mgreen\x1b[0m", "bad \ufffd byte"]
+    assert events[-1]["final_answer"] == "plain\ngreen\nbad \ufffd byte"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["$(id) `id` ; rm -rf x", "'\"\\ {prompt} %s", "two\nlines 🎉", "--help", "{}", "{0} {prompt"]
+)
+async def test_a_prompt_is_one_argument_and_never_a_shells(
+    client: Client, start_worker: StartWorker, prompt: str
+) -> None:
+    """Whatever it holds; also inside a longer argument, and as often as it is named."""
+    events = await play(client, start_worker, "echo", prompt)
+    assert "\n".join(e["line"] for e in of_type(events, "log")) == f"<{prompt}> again {prompt}"
+
+
+async def test_a_prompt_is_also_a_variable(client: Client, start_worker: StartWorker) -> None:
+    """Beside the allowlist; the program runs in the session's workspace."""
+    events = await play(client, start_worker, "variable", "do $this")
+    assert re.fullmatch(r"do \$this\|xterm-256color\|/.+", of_type(events, "log")[0]["line"])
+
+
+async def test_extractions_follow_their_line(client: Client, start_worker: StartWorker) -> None:
+    """The group `value`, else the first group, else the whole match; colours do not hide a match."""
+    events = await play(
+        client, start_worker, "patterns", r"printf '\033[1mto\033[0mkens=42 E17\n'; echo no; echo 'answer: yes'"
+    )
+    told = [e for e in events if e["event_type"] in ("log", "extraction")]
+    assert [e["line_num"] for e in told] == [1, 1, 1, 2, 3, 3]
+    assert [(e["pattern"], e["value"]) for e in of_type(events, "extraction")] == [
+        ("tokens", "42"),
+        ("whole", "E17"),
+        ("answer", "yes"),
+    ]
+
+
+async def test_the_last_extraction_named_answer_is_the_answer(client: Client, start_worker: StartWorker) -> None:
+    """It joins the conversation; the rest of the output does not."""
+    events = await play(client, start_worker, "patterns", "echo 'answer: first'; echo noise; echo 'answer: last'")
+    assert events[-1]["final_answer"] == "last"
+    assert [e["content"] for e in of_type(events, "message_added")] == ["last"]
+
+
+async def test_without_a_match_there_is_no_answer_where_one_was_looked_for(
+    client: Client, start_worker: StartWorker
+) -> None:
+    """The output is not taken for one."""
+    events = await play(client, start_worker, "patterns", "echo noise")
+    assert (events[-1]["event_type"], events[-1]["final_answer"]) == ("task_complete", "")
+    assert not of_type(events, "output_start")
+
+
+async def test_a_hostile_line_does_not_stall_the_worker(client: Client, start_worker: StartWorker) -> None:
+    """A megabyte without an end is cut at the bound, and what it holds is looked through in no time."""
+    events = await play(client, start_worker, "patterns", "head -c 1000000 /dev/zero | tr '\\0' E; echo; echo 'E1'")
+    lines = of_type(events, "log")
+    assert len(lines) == 2
+    assert "its rest is left out" in lines[0]["line"]
+    assert [e["value"] for e in of_type(events, "extraction")] == ["E1"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("echo broken; exit 3", 3, "the command ended with exit code 3; its last lines:\nbroken"),
+        ("exit 1", 1, "the command ended with exit code 1; it printed nothing"),
+    ],
+)
+async def test_another_exit_code_than_0_fails_the_task(
+    client: Client, start_worker: StartWorker, command: str, code: int, said: str
+) -> None:
+    """The error says the code and shows the last lines."""
+    events = await play(client, start_worker, "shell", command)
+    assert of_type(events, "state")[-1]["exit_code"] == code
+    assert (events[-1]["event_type"], events[-1]["kind"], events[-1]["error"]) == ("task_failed", "process", said)
+
+
+async def test_a_program_that_is_killed_fails_the_task(client: Client, start_worker: StartWorker) -> None:
+    """By whom is not known; by what is said."""
+    events = await play(client, start_worker, "shell", "echo last words; kill -KILL $$")
+    assert events[-1]["kind"] == "process"
+    assert re.match(r"the command was ended by SIGKILL|the command ended with exit code 137", events[-1]["error"])
+    assert "last words" in events[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "prompt", "said"),
+    [
+        ("missing", "x", "no-such-program-here"),
+        ("echo", "a\0b", "NUL"),
+        ("echo", "x" * 140_000, "at most"),
+        ("variable", "é" * 70_000, "at most"),
+    ],
+)
+async def test_a_program_that_cannot_be_started_fails_the_task(
+    client: Client, start_worker: StartWorker, agent: str, prompt: str, said: str
+) -> None:
+    """With a sentence that says why."""
+    events = await play(client, start_worker, agent, prompt)
+    assert (events[-1]["event_type"], events[-1]["kind"]) == ("task_failed", "process")
+    assert said in events[-1]["error"]
+
+
+async def test_a_running_program_is_sampled(client: Client, start_worker: StartWorker) -> None:
+    """Memory and processor time, at the interval, while it runs; not afterwards."""
+    events = await play(client, start_worker, "shell", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 0.4")
+    states = [e["state"] for e in of_type(events, "state")]
+    assert states[0] == "started"
+    assert states[-1] == "exited"
+    assert states.count("sample") >= 2
+    samples = [e for e in of_type(events, "state") if e["state"] == "sample"]
+    assert all(isinstance(s["rss_bytes"], int) and s["cpu_s"] >= 0 for s in samples)
+
+
+async def test_a_secret_that_is_printed_is_not_told(
+    client: Client, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a line, an extraction, the answer or the error; also when it is printed in two halves."""
+    monkeypatch.setenv("CANARY_API_KEY", SECRET)
+    half = f"printf {SECRET[:7]}; sleep 0.1; echo {SECRET[7:]}"
+    events = await play(client, start_worker, "patterns", f"{half}; echo answer: {SECRET}; echo {SECRET}; exit 1")
+    told = [e for e in events if e["event_type"] != "task_started"]
+    assert SECRET not in json.dumps(told)
+    assert [e["line"] for e in of_type(events, "log")] == ["[secret]", "answer: [secret]", "[secret]"]
+
+
+async def test_cancelling_ends_the_whole_tree(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
+    """The program and what it started, soon."""
+    mark = f"{os.getpid()}.{id(tmp_path)}"
+    async with start_worker(engines={"process": ProcessEngine()}):
+        task_id = await client.submit(f"sleep 300.{mark} & echo up; sleep 301.{mark}", agent="shell")
+        await client.wrote("log")
+        assert len(_commands(mark)) >= 2
+        await Control(client.redis, client.log, Keyspace(), TENANT).cancel(task_id, "test", None)
+        log = await client.ended(task_id)
+        await wait_until(lambda: not _commands(mark), message="a process is left")
+    assert log[-1].type == "task_cancelled"
+
+
+async def test_a_program_that_leaves_a_process_behind_ends_all_the_same(
+    client: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """What holds the terminal open does not hold up the task, and is ended with it."""
+    mark = f"{os.getpid()}.{id(tmp_path)}"
+    async with asyncio.timeout(10):
+        events = await play(client, start_worker, "shell", f"sleep 300.{mark} & echo done")
+    assert events[-1]["final_answer"] == "done"
+    await wait_until(lambda: not _commands(mark), message="a process is left")
+
+
+async def test_everything_that_was_printed_is_told(client: Client, start_worker: StartWorker) -> None:
+    """A flood waits for the log; what was printed right before the exit is not lost."""
+    events = await play(client, start_worker, "shell", "seq 1 5000")
+    assert [e["line"] for e in of_type(events, "log")] == [str(n) for n in range(1, 5001)]
+    assert len(events[-1]["final_answer"].splitlines()) == 50
+
+
+async def test_a_program_sees_a_terminal(client: Client, start_worker: StartWorker) -> None:
+    """All of its streams are one, so that it prints as it does for a person."""
+    program = "import os, sys; print([os.isatty(n) for n in (0, 1, 2)]); sys.stderr.write('from stderr')"
+    events = await play(client, start_worker, "python", program)
+    assert [e["line"] for e in of_type(events, "log")] == ["[True, True, True]", "from stderr"]
+
+
+def _commands(mark: str) -> list[str]:
+    """Command lines that are running `sleep` with this mark."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if line.startswith("sleep\0") and mark in line:
+            found.append(line)
+    return found
