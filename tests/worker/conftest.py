@@ -20,8 +20,7 @@ from runcast_tasks.record import Records, TaskRecord
 from runcast_tasks.submit import NewTask, submit
 from runcast_worker.deps import Deps, open_deps
 from runcast_worker.engines import Engine
-from runcast_worker.engines.demo import DemoEngine
-from runcast_worker.engines.script import ScriptEngine
+from runcast_worker.engines.registry import open_engines
 from runcast_worker.settings import WorkerSettings
 from runcast_worker.worker import work
 from tests.attempts import TENANT, entries
@@ -98,9 +97,9 @@ def client(redis: Redis) -> Client:
 
 @asynccontextmanager
 async def running(settings: WorkerSettings, engines: Mapping[str, Engine]) -> AsyncIterator[Deps]:
-    """A worker, until the block ends: then it drains."""
+    """A worker, until the block ends: then it drains. `engines` replaces its own by name."""
     stop = asyncio.Event()
-    async with open_deps(settings, engines) as deps:
+    async with open_engines(settings) as own, open_deps(settings, {**own, **engines}) as deps:
         working = asyncio.create_task(work(deps, stop))
         try:
             yield deps
@@ -124,6 +123,6 @@ def start_worker(redis_url: str, agents_file: Path, tmp_path: Path) -> StartWork
             "drain_s": 0,
             **settings,
         }
-        return running(WorkerSettings(**chosen), {"demo": DemoEngine(), "script": ScriptEngine(), **(engines or {})})
+        return running(WorkerSettings(**chosen), engines or {})
 
     return start

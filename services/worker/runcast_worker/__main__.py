@@ -10,8 +10,7 @@ from runcast_agents import InvalidAgents
 from runcast_service.logging import configure_logging
 from runcast_service.settings import explain
 from runcast_worker.deps import open_deps
-from runcast_worker.engines.demo import DemoEngine
-from runcast_worker.engines.script import ScriptEngine
+from runcast_worker.engines.registry import open_engines
 from runcast_worker.sandbox import SandboxMissing
 from runcast_worker.settings import WorkerSettings
 from runcast_worker.worker import work
@@ -22,7 +21,7 @@ async def run(settings: WorkerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_deps(settings, {"demo": DemoEngine(), "script": ScriptEngine()}) as deps:
+    async with open_engines(settings) as engines, open_deps(settings, engines) as deps:
         await work(deps, stop)
 
 
