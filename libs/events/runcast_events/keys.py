@@ -77,5 +77,10 @@ class Keyspace:
 
     prefix: str = DEFAULT_PREFIX
 
+    @property
+    def control(self) -> str:
+        """Channel: `<tenant>/<task>` for each control request that was left for a running attempt."""
+        return f"{self.prefix}control"
+
     def session(self, tenant: str, session_id: str) -> SessionKeys:
         return SessionKeys(f"{self.prefix}{{{tenant}:{session_id}}}")

@@ -48,7 +48,10 @@ class Control:
                 return Cancelled(terminal.state, ended=True)
             except IllegalMove:
                 request = json.dumps({"by": by, "reason": reason})
-                state = await self._request(keys=[keys.task(task_id), keys.control(task_id)], args=["cancel", request])
+                state = await self._request(
+                    keys=[keys.task(task_id), keys.control(task_id)],
+                    args=["cancel", request, self._keyspace.control, f"{self._tenant}/{task_id}"],
+                )
                 if state == b"running":
                     return Cancelled("running")
                 if state == b"none":

@@ -76,6 +76,7 @@ class Attempt:
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
         EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
+        hearing = self._deps.alerts.hearing(self._tenant, self._record.id, self._publisher.control)
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
                 group.create_task(self._keep(), name="lease keeper"),
@@ -83,7 +84,8 @@ class Attempt:
                 group.create_task(self._fail_with_publisher(), name="publisher's watch"),
             ]
             try:
-                outcome = await self._live()
+                with hearing:
+                    outcome = await self._live()
                 await self._publisher.acknowledged()
             finally:
                 self._writer.count()

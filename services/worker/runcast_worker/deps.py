@@ -18,6 +18,7 @@ from runcast_events.redis import connect
 from runcast_tasks.claim import Claims
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
+from runcast_worker.alerts import Alerts
 from runcast_worker.engines import Engine
 from runcast_worker.metrics import Metrics
 from runcast_worker.redaction import Redactor, passwords, redactors
@@ -45,6 +46,7 @@ class Deps:
     metrics: Metrics
     sandbox: Sandbox
     redactor: Callable[[], Redactor]
+    alerts: Alerts = field(default_factory=Alerts)
     requeue: asyncio.Event = field(default_factory=asyncio.Event)
 
 

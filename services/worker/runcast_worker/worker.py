@@ -30,6 +30,8 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
         poll_delay_s=settings.poll_delay_s,
     )
 
+    alerts = deps.alerts.channel(settings.events_url, deps.name, deps.keyspace)
+
     async def ready() -> str | None:
         if stop.is_set():
             return "draining"
@@ -46,6 +48,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                 parts = [
                     group.create_task(doorbell.main(), name="doorbell"),
                     group.create_task(doorbell.wake_channel(settings.redis_url, deps.name, keys).run(), name="wake"),
+                    group.create_task(alerts.run(), name="alerts"),
                     group.create_task(Reaper(deps).run(), name="reaper"),
                     group.create_task(Janitor(deps).run(), name="janitor"),
                 ]

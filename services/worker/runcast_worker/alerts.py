@@ -1,0 +1,40 @@
+"""Alerts: a control request is heard of at once, also by an attempt that writes nothing for a while."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runcast_events.keys import Keyspace
+from runcast_events.subscriber import Subscriber
+
+
+class Alerts:
+    """Of one worker. An alert is a hint: whoever hears it looks, and looks now and then without one."""
+
+    def __init__(self) -> None:
+        self._hearing: dict[bytes, asyncio.Event] = {}
+
+    @contextmanager
+    def hearing(self, tenant: str, task_id: str, told: asyncio.Event) -> Iterator[None]:
+        """Have `told` set when a request is left for the task."""
+        name = f"{tenant}/{task_id}".encode()
+        self._hearing[name] = told
+        try:
+            yield
+        finally:
+            del self._hearing[name]
+
+    def channel(self, url: str, name: str, keyspace: Keyspace) -> Subscriber:
+        """Where they come from; its owner runs it. A new subscription alerts all: some may have been missed."""
+        subscriber = Subscriber(url, name, lambda _channel, task: self._tell(task), lambda _channel: self._tell_all())
+        subscriber.subscribe(keyspace.control)
+        return subscriber
+
+    def _tell(self, task: bytes) -> None:
+        told = self._hearing.get(task)
+        if told is not None:
+            told.set()
+
+    def _tell_all(self) -> None:
+        for told in self._hearing.values():
+            told.set()
