@@ -29,7 +29,8 @@ class Play:
     """Runs one task of an llm agent. Afterwards: `events`, and `error` where it failed."""
 
     def __init__(self, base_url: str, workspace: Path, stub: Stub) -> None:
-        self._base_url, self._workspace, self.stub = base_url, workspace, stub
+        self._workspace, self.stub = workspace, stub
+        self.base_url: str | None = base_url
         self.limits = AskingLimits(silence_s=0.5, retries=2, first_wait_s=0.01)
         self.events: list[Event] = []
         self.error: EngineError | None = None
@@ -49,7 +50,7 @@ class Play:
 
         toolbox = Toolbox(surroundings, settings.tools, acknowledged, Metrics())
         meter = Meter(settings.limits)
-        async with Models("openai", None, self._base_url) as models, toolbox:
+        async with Models("openai", None, self.base_url) as models, toolbox:
             task = EngineTask(_record(prompt), settings, surroundings, toolbox, said, lambda: Redactor(()))
             try:
                 async with aclosing(LlmEngine(models, self.limits).run(task)) as events:

@@ -72,7 +72,7 @@ async def test_a_fault_that_lasts_ends_the_task_by_its_kind(
 
 async def test_a_server_that_is_not_there_is_said_so(play: Play, unused_tcp_port: int) -> None:
     """A wrong RUNCAST_LLM_BASE_URL is a common mistake."""
-    play._base_url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+    play.base_url = f"http://127.0.0.1:{unused_tcp_port}/v1"
     await play("go")
     assert play.error is not None
     assert (play.error.kind, play.error.retryable) == ("model_unreachable", True)
