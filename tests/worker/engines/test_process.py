@@ -221,7 +221,7 @@ async def test_a_secret_that_is_printed_is_not_told(
 
 async def test_cancelling_ends_the_whole_tree(client: Client, start_worker: StartWorker, tmp_path: Path) -> None:
     """The program and what it started, soon."""
-    mark = f"{os.getpid()}.{id(tmp_path)}"
+    mark = f"{os.getpid()}{id(tmp_path)}"
     async with start_worker(engines={"process": ProcessEngine()}):
         task_id = await client.submit(f"sleep 300.{mark} & echo up; sleep 301.{mark}", agent="shell")
         await client.wrote("log")
@@ -236,7 +236,7 @@ async def test_a_program_that_leaves_a_process_behind_ends_all_the_same(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """What holds the terminal open does not hold up the task, and is ended with it."""
-    mark = f"{os.getpid()}.{id(tmp_path)}"
+    mark = f"{os.getpid()}{id(tmp_path)}"
     async with asyncio.timeout(10):
         events = await play(client, start_worker, "shell", f"sleep 300.{mark} & echo done")
     assert events[-1]["final_answer"] == "done"
