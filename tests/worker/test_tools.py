@@ -6,14 +6,12 @@ import os
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
-from pydantic import JsonValue
 
 import runcast_worker.sandbox.child as child_module
-from runcast_events.events import Event
-from runcast_worker.tools import Surroundings, ToolFailed
+from runcast_worker.tools import OUTPUT_BYTES, Surroundings
+from runcast_worker.tools import capture as capture_module
 from runcast_worker.tools import read_file as read_file_module
 from runcast_worker.tools import scanner as scanner_module
 from runcast_worker.tools import shell as shell_module
@@ -24,6 +22,7 @@ from runcast_worker.tools.shell import Shell
 from runcast_worker.tools.write_file import WriteFile
 from tests.conftest import wait_until
 from tests.worker.processes import alive
+from tests.worker.tools.calling import Call
 
 
 @pytest.fixture
@@ -35,29 +34,6 @@ def workspace(tmp_path: Path) -> Path:
     (folder / "note.txt").write_text("two\n")
     (tmp_path / "secret.txt").write_text("secret\n")
     return folder
-
-
-class Call:
-    """Calls a tool with plain arguments, as the toolbox does, and keeps what it streamed."""
-
-    def __init__(self, workspace: Path) -> None:
-        self._surroundings = Surroundings(workspace)
-        self.streamed: list[tuple[str, str]] = []
-        self.told: list[Event] = []
-
-    async def __call__(self, tool: Any, **arguments: JsonValue) -> Any:
-        return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, self)
-
-    async def stream(self, source: Literal["stdout", "stderr"], text: str) -> None:
-        self.streamed.append((source, text))
-
-    async def event(self, event: Event) -> None:
-        self.told.append(event)
-
-    async def refused(self, tool: Any, **arguments: JsonValue) -> ToolFailed:
-        with pytest.raises(ToolFailed) as failed:
-            await self(tool, **arguments)
-        return failed.value
 
 
 @pytest.fixture
@@ -302,13 +278,16 @@ async def test_a_cancelled_call_leaves_no_process(call: Call, workspace: Path, m
 
 
 async def test_long_output_keeps_its_head_and_tail(call: Call) -> None:
-    """The middle is left out; beyond the head nothing is streamed."""
+    """The middle is left out and said; a part is shown while it comes, and it is said that there is more."""
     result = await call(Shell(), command="echo first; yes | head -c 1000000; echo last")
     assert result["bytes"] == 1000011
     assert result["output"].startswith("first\n")
     assert result["output"].endswith("last\n")
-    assert len(result["output"]) < 3 * shell_module.END_BYTES
-    assert sum(len(text) for _, text in call.streamed) < 2 * shell_module.END_BYTES
+    assert "1000011 bytes in all" in result["output"]
+    assert len(result["output"]) <= OUTPUT_BYTES
+    shown = [text for _, text in call.streamed]
+    assert sum(map(len, shown)) == capture_module.SHOWN_CHARS + len(capture_module.NOT_SHOWN)
+    assert shown[-1] == capture_module.NOT_SHOWN
 
 
 async def test_endless_output_is_killed(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ TOOL_NAMES: tuple[ToolName, ...] = get_args(ToolName)
 AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 Positive = Annotated[int, Field(ge=1)]
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9._-]+):[0-9]{1,5}$")]
 
 PATTERN_BYTES = 1024 * 1024
 """What a pattern's automaton may take: re2 needs no more time than the line is long, whatever the pattern."""
@@ -137,6 +138,8 @@ class Agent(_Table):
     """A folder that all sessions share, instead of one per session. Relative to the agents file."""
     read_only: bool = False
     """Tools that could change the workspace are refused."""
+    fetch_allow: tuple[HostPort, ...] = ()
+    """`host:port` that the tool fetch may ask although it is not public, such as a server of documents in the house."""
     limits: Limits = Limits()
     sandbox: SandboxPolicy = SandboxPolicy()
     mcp: dict[Name, McpServer] = {}

@@ -5,7 +5,7 @@
 -- first write frees memory may exceed maxmemory, so that these still fit.
 --
 -- KEYS 1 events  2 meta  3 task  4 session  5 messages  6 queue  7 tasks  8 checkpoint  9 journal  10 control
---      11 lease  12 operation      (all in the slot {tenant:session}; other tasks' records: KEYS[7]..':'..id)
+--      11 lease  12 operation  13 outputs      (all in the slot {tenant:session}; other tasks' records: KEYS[7]..':'..id)
 -- ARGV 1 'attempt' | 'control'  2 task id ('': none)  3 fence '<number>:<random>' | operation id
 --      4 first sequence | legal states, comma separated ('': the table alone decides)
 --      5 publish command  6 channel  7 max bytes  8 max entries  9 session ttl ms  10 max publication bytes
@@ -192,14 +192,16 @@ if first_event == 1 and ARGV[12] == 'session_created' then redis.call('HSET', KE
 
 -- The session's life.
 local function each_key(command, ...)
-  for _, i in ipairs({1, 2, 4, 5, 6, 7}) do redis.call(command, KEYS[i], ...) end
+  for _, i in ipairs({1, 2, 4, 5, 6, 7, 13}) do redis.call(command, KEYS[i], ...) end
   for _, id in ipairs(redis.call('LRANGE', KEYS[7], 0, -1)) do redis.call(command, KEYS[7] .. ':' .. id, ...) end
+  for _, name in ipairs(redis.call('HKEYS', KEYS[13])) do redis.call(command, KEYS[13] .. ':' .. name, ...) end
 end
 local answer = first_id .. ' ' .. last_id .. ' ' .. next_task
 if not attempt then redis.call('SET', KEYS[12], answer, 'PX', OPERATION_MS) end
 if deleted then
   for _, id in ipairs(redis.call('LRANGE', KEYS[7], 0, -1)) do redis.call('DEL', KEYS[7] .. ':' .. id) end
-  redis.call('DEL', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+  for _, name in ipairs(redis.call('HKEYS', KEYS[13])) do redis.call('UNLINK', KEYS[13] .. ':' .. name) end
+  redis.call('DEL', KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[13])
   redis.call('XTRIM', KEYS[1], 'MINID', last_id)
   redis.call('HSET', KEYS[2], 'deleted', last_id)
 end

@@ -66,6 +66,7 @@ class TaskStarted(Event, type="task_started"):
 
     worker: str
     workspace: Literal["kept", "new"]
+    sandbox: Literal["bubblewrap", "reduced"] | None = None
 
 
 class TaskAnalysis(Event, type="task_analysis"):
@@ -265,7 +266,8 @@ class ToolCallStream(Event, type="tool_call_stream"):
 
 
 class ToolCallComplete(Event, type="tool_call_complete"):
-    """Either `result` or `error`. `size` and `sha256` of the whole text result are set when it was cut."""
+    """Either `result` or `error`. Where they hold only the head and the tail of what the call came to, `size` (bytes)
+    and `sha256` are those of the whole text, and `output_url` is where it is kept, if it is."""
 
     tool_call_id: str
     tool_name: str
@@ -274,6 +276,7 @@ class ToolCallComplete(Event, type="tool_call_complete"):
     error: ToolError | None = None
     size: Count | None = None
     sha256: str | None = None
+    output_url: str | None = None
 
 
 class Log(Event, type="log"):

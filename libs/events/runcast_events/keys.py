@@ -66,6 +66,15 @@ class SessionKeys:
         """Hash kind -> JSON: the control requests that wait for the running attempt."""
         return f"{self.base}:control:{task_id}"
 
+    @property
+    def outputs(self) -> str:
+        """Hash: `bytes` (of all outputs), and per output, by `<task>:<call>`, who wrote it: see outputs.lua."""
+        return f"{self.base}:outputs"
+
+    def output(self, task_id: str, call_id: str) -> str:
+        """String: what one tool call came to, whole. The scripts build this name from `outputs` and its fields."""
+        return f"{self.base}:outputs:{task_id}:{call_id}"
+
     def operation(self, operation: str) -> str:
         """String: the answer one control operation got, kept an hour for its retries."""
         return f"{self.base}:operation:{operation}"

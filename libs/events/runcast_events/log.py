@@ -164,6 +164,7 @@ def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:
     return [
         *(keys.events, keys.meta, keys.task(task), keys.session, keys.messages, keys.queue, keys.tasks),
         *(keys.checkpoint(task), keys.journal(task), keys.control(task), keys.lease, keys.operation(operation)),
+        keys.outputs,
     ]
 
 

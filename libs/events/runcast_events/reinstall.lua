@@ -34,7 +34,8 @@ local at = 9 + 2 * fields
 if ARGV[at] == '1' then redis.call('SET', KEYS[8], ARGV[at + 1]) end
 for i = at + 2, #ARGV, 2 do redis.call('HSET', KEYS[9], ARGV[i], ARGV[i + 1]) end
 if redis.call('HDEL', KEYS[2], 'expires') == 1 then
-  for _, i in ipairs({1, 2, 4, 5, 6, 7}) do redis.call('PERSIST', KEYS[i]) end
+  for _, i in ipairs({1, 2, 4, 5, 6, 7, 13}) do redis.call('PERSIST', KEYS[i]) end
+  for _, name in ipairs(redis.call('HKEYS', KEYS[13])) do redis.call('PERSIST', KEYS[13] .. ':' .. name) end
   for _, id in ipairs(redis.call('LRANGE', KEYS[7], 0, -1)) do redis.call('PERSIST', KEYS[7] .. ':' .. id) end
 end
 return {'OK'}

@@ -36,3 +36,12 @@ class LeaseLost(TasksError):
 class LeaseLapsed(LeaseLost):
     """The lease could not be renewed in time. It is not known to be another's: the attempt may still say that it gives
     its task up, since that is fenced."""
+
+
+class OutputRefused(TasksError):
+    """A tool call's output is not kept. `why`: GONE (the session was deleted), FENCED (the attempt does not hold the
+    task), FULL (the session's outputs take all they may), BROKEN (a piece is missing before this one)."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the output is not kept: {why}")
+        self.why = why

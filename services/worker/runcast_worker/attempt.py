@@ -35,6 +35,7 @@ from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
 from runcast_tasks.conversation import read_conversation, read_plan
 from runcast_tasks.errors import LeaseLapsed
+from runcast_tasks.outputs import Outputs
 from runcast_tasks.submit import message
 from runcast_worker.board import Board
 from runcast_worker.cancel import CancelWatch
@@ -135,7 +136,9 @@ class Attempt:
             logger.exception("no workspace", extra=self._about)
             return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
         began = monotonic()
-        await self._writer.write(TaskStarted(worker=self._deps.name, workspace=workspace.origin))
+        await self._writer.write(
+            TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
+        )
         stop = await self._until_stopped(self._play(agent, workspace))
         for event in self._writer.transcript.closing():
             await self._writer.write(event)
@@ -197,8 +200,22 @@ class Attempt:
             await self._watch.nobody_asked()
         deps, keys = self._deps, self._claim.hold.keys
         self._writer.board = Board(await read_plan(deps.events, keys))
-        surroundings = Surroundings(workspace.folder, agent.read_only, deps.sandbox, agent.sandbox)
-        toolbox = Toolbox(surroundings, agent.tools, self._publisher.acknowledged, deps.metrics)
+        surroundings = Surroundings(
+            workspace.folder,
+            agent.read_only,
+            deps.sandbox,
+            agent.sandbox,
+            agent.fetch_allow,
+            lambda: self._writer.board.phases,
+        )
+        toolbox = Toolbox(
+            surroundings,
+            agent.tools,
+            self._publisher.acknowledged,
+            deps.metrics,
+            redactor=deps.redactor,
+            outputs=Outputs(deps.events, self._claim.hold, deps.settings.outputs_max_bytes),
+        )
         conversation = partial(read_conversation, deps.events, keys, self._record.id)
         task = EngineTask(self._record, agent, surroundings, toolbox, conversation, deps.redactor)
         write, meter = self._writer.write, Meter(agent.limits)

@@ -20,8 +20,9 @@ from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
 from runcast_worker.alerts import Alerts
 from runcast_worker.engines import Engine
+from runcast_worker.known_secrets import known_secrets
 from runcast_worker.metrics import Metrics
-from runcast_worker.redaction import Redactor, passwords, redactors
+from runcast_worker.redaction import Redactor, redactors
 from runcast_worker.sandbox import Sandbox, find_sandbox
 from runcast_worker.settings import WorkerSettings
 
@@ -58,7 +59,6 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
         if agent.workspace is not None and not agent.workspace.is_dir():
             raise InvalidAgents(f"{settings.agents_file}: agents.{name_of}.workspace: no folder {agent.workspace}")
     sandbox = await find_sandbox(settings.sandbox)
-    logger.info("sandbox: %s", sandbox.tier)
     name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
     # Per attempt: an append, a renewal, a look for requests; and some for claims and the reaper.
     events = connect(settings.events_url, name, max_connections=3 * settings.max_jobs + 8)
@@ -79,7 +79,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
             engines=engines,
             metrics=Metrics(),
             sandbox=sandbox,
-            redactor=redactors(os.environ, passwords(settings.redis_url, settings.events_url)),
+            redactor=redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url))),
         )
     finally:
         await events.aclose()

@@ -7,6 +7,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 UNKNOWN = "unknown"
 """The label of a name that somebody sent and that is not in its set."""
+MCP = "mcp"
+"""The label of all tools of MCP servers: their names are not ours."""
+_TOOL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _QUEUE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
@@ -37,6 +40,13 @@ class Metrics:
             "runcast_tool_calls_total",
             "Tool calls: ok, error (the agent was told), or stopped.",
             ["tool", "outcome"],
+            registry=registry,
+        )
+        self.tool_seconds = Histogram(
+            "runcast_tool_seconds",
+            "From a tool call's start to its end, by outcome.",
+            ["tool", "outcome"],
+            buckets=_TOOL_BUCKETS,
             registry=registry,
         )
         self.running = Gauge("runcast_tasks_running", "Attempts that run now.", registry=registry)

@@ -29,6 +29,9 @@ class WorkerSettings(ServiceSettings):
     sandbox: Literal["auto", "required", "reduced"] = "auto"
     """Where tools run: `auto`: in bubblewrap where this machine lets it work, else with limits alone, which is logged
     and told by every task; `required`: refuse to start without bubblewrap; `reduced`: do not use it."""
+    outputs_max_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """Bytes of a session's long tool outputs that are kept whole beside its log; what comes beyond is kept as head and
+    tail only."""
     llm_provider: str = "openai"
     """The provider of models that are named without one: openai (and what is compatible), anthropic, google …"""
     llm_model: str | None = None

@@ -1,22 +1,27 @@
 """A task's tools: one call from its arguments to its last event, whatever the tool does."""
 
 import asyncio
+import hashlib
 import json
 import logging
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolCallStream, ToolError
-from runcast_worker.metrics import UNKNOWN, Metrics
-from runcast_worker.tools import ARGUMENTS_BYTES, Surroundings, Tell, Tool, ToolFailed
-from runcast_worker.tools.list_files import ListFiles
-from runcast_worker.tools.read_file import ReadFile
-from runcast_worker.tools.search import Search
-from runcast_worker.tools.shell import Shell
-from runcast_worker.tools.write_file import WriteFile
+from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolError
+from runcast_tasks.outputs import Outputs
+from runcast_worker.metrics import MCP, UNKNOWN, Metrics
+from runcast_worker.redaction import Redactor
+from runcast_worker.telling import Telling
+from runcast_worker.tools import RESULT_BYTES, Surroundings, Tool, ToolFailed
+from runcast_worker.tools.all import all_tools
+from runcast_worker.tools.capture import Capture
+from runcast_worker.tools.excerpt import excerpt, json_bytes, shorten, writable
+from runcast_worker.tools.refusals import check_size, invalid, unparsable
+from runcast_worker.tools.spill import Spill, spill
 
 logger = logging.getLogger(__name__)
 
@@ -26,35 +31,20 @@ PIECES = 32
 MESSAGE_BYTES = 16 * 1024
 """Of an error's message at most this much is told, as JSON: its head and its tail."""
 SHOWN_CHARS = 100
-"""Of a tool's name, or of arguments that are refused, this much is shown. No tool's name is longer."""
+"""Of a tool's name, of a provider's id, or of arguments that are refused, this much is shown. No tool's name is
+longer."""
+RAW_BYTES = 8 * 1024
+"""Of what a model said instead of arguments."""
 
-
-class _Telling:
-    """What a running call tells, on its way to the engine."""
-
-    def __init__(self, pieces: asyncio.Queue[Event | None], iteration: int, call_id: str) -> None:
-        self._pieces, self._iteration, self._call_id = pieces, iteration, call_id
-
-    async def stream(self, source: Literal["stdout", "stderr"], text: str) -> None:
-        await self._pieces.put(
-            ToolCallStream(iteration=self._iteration, tool_call_id=self._call_id, stream=source, chunk=text)
-        )
-
-    async def event(self, event: Event) -> None:
-        await self._pieces.put(event)
-
-
-def all_tools() -> dict[str, Tool]:
-    """Every tool there is, by name."""
-    tools: tuple[Tool, ...] = (Shell(), ReadFile(), WriteFile(), ListFiles(), Search())
-    return {tool.name: tool for tool in tools}
+_INTERNAL = ToolFailed("internal", "the tool failed by an error of ours; it was logged")
 
 
 class Toolbox:
     """The tools of one attempt. Use as an async context manager: at its end no call runs any more.
 
-    `allowed`: what the agent lists. `acknowledged`: waits until all that was yielded is in
-    the log, so that no tool starts whose start nobody can know of."""
+    `allowed`: what the agent lists. `acknowledged`: waits until all that was yielded is in the log, so that no tool
+    starts whose start nobody can know of. `more`: tools of MCP servers; one with the name of one of ours is left out.
+    `redactor`: makes a filter for what calls say. `outputs`: where long outputs are kept; None: nowhere."""
 
     def __init__(
         self,
@@ -62,11 +52,18 @@ class Toolbox:
         allowed: Iterable[str],
         acknowledged: Callable[[], Awaitable[object]],
         metrics: Metrics,
+        *,
+        more: Sequence[Tool] = (),
+        redactor: Callable[[], Redactor] = Redactor,
+        outputs: Outputs | None = None,
     ) -> None:
         self._surroundings, self._acknowledged, self._metrics = surroundings, acknowledged, metrics
+        self._redactor, self._outputs = redactor, outputs
         tools = all_tools()
         self._tools = {name: tools[name] for name in allowed if name in tools}
-        self._running: set[asyncio.Task[JsonValue | ToolError]] = set()
+        self._labels = dict.fromkeys(self._tools)
+        self._tools |= {tool.name: tool for tool in more if tool.name not in tools}
+        self._running: set[asyncio.Task[dict[str, Any]]] = set()
 
     async def __aenter__(self) -> "Toolbox":
         return self
@@ -93,100 +90,120 @@ class Toolbox:
     ) -> AsyncGenerator[Event, None]:
         """The call's events; see runcast_worker.engines.Tools."""
         call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
-        name = _writable(name)[:SHOWN_CHARS]
-        refused = _refused(arguments)
-        if refused is not None:
-            self._metrics.tool_calls.labels(name if name in self._tools else UNKNOWN, "error").inc()
-            raw = _writable(repr(arguments)[:SHOWN_CHARS])
-            yield ToolCallStart(
-                iteration=iteration, tool_call_id=call_id, tool_name=name, arguments={}, raw_arguments=raw
-            )
-            yield ToolCallComplete(
-                iteration=iteration, tool_call_id=call_id, tool_name=name, duration_ms=0, error=refused
-            )
-            return
-        yield ToolCallStart(iteration=iteration, tool_call_id=call_id, tool_name=name, arguments=arguments)
+        redactor, name = self._redactor(), writable(name)
+        shown: dict[str, Any] = {"arguments": {}}
+        refused: ToolFailed | None = None
         try:
-            await self._acknowledged()
-            pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
-            running = asyncio.create_task(
-                self._run(name, arguments, pieces, _Telling(pieces, iteration, call_id)), name=f"tool {name}"
-            )
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
-            try:
-                while (piece := await pieces.get()) is not None:
-                    yield piece
-                answer = await running
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-            outcome = "error" if isinstance(answer, ToolError) else "ok"
+            if raw_arguments is not None:
+                shown["raw_arguments"] = shorten(redactor.whole(writable(raw_arguments)), RAW_BYTES)
+                raise unparsable(raw_arguments, self._tools.get(name))
+            check_size(arguments)
+            shown["arguments"] = redactor.value(arguments)
+        except ToolFailed as failed:
+            refused = failed
+            shown.setdefault("raw_arguments", redactor.whole(_as_text(arguments))[:SHOWN_CHARS])
+        if provider_id is not None:
+            shown["provider_id"] = redactor.whole(writable(provider_id))[:SHOWN_CHARS]
+        about: dict[str, Any] = {
+            "iteration": iteration,
+            "tool_call_id": call_id,
+            "tool_name": redactor.whole(name)[:SHOWN_CHARS],
+        }
+        yield ToolCallStart(**about, **shown)
+        told: dict[str, Any] = {}
+        try:
+            if refused is not None:
+                told = {"error": _error(refused, redactor)}
+            else:
+                await self._acknowledged()
+                pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
+                running = asyncio.create_task(self._run(name, arguments, iteration, call_id, pieces))
+                running.set_name(f"tool {name[:SHOWN_CHARS]}")
+                self._running.add(running)
+                running.add_done_callback(self._running.discard)
+                try:
+                    while (piece := await pieces.get()) is not None:
+                        yield piece
+                    told = await running
+                finally:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+            outcome = "error" if "error" in told else "ok"
         finally:
-            self._metrics.tool_calls.labels(name if name in self._tools else UNKNOWN, outcome).inc()
-        told: dict[str, Any] = {"error": answer} if isinstance(answer, ToolError) else {"result": answer}
-        duration_ms = int((monotonic() - began) * 1000)
-        yield ToolCallComplete(
-            iteration=iteration, tool_call_id=call_id, tool_name=name, duration_ms=duration_ms, **told
-        )
+            self._count(name, outcome, monotonic() - began)
+        yield ToolCallComplete(**about, duration_ms=int((monotonic() - began) * 1000), **told)
+
+    def _count(self, name: str, outcome: str, seconds: float) -> None:
+        label = name if name in self._labels else MCP if name in self._tools else UNKNOWN
+        self._metrics.tool_calls.labels(label, outcome).inc()
+        self._metrics.tool_seconds.labels(label, outcome).observe(seconds)
 
     async def _run(
-        self, name: str, arguments: dict[str, JsonValue], pieces: asyncio.Queue[Event | None], tell: Tell
-    ) -> JsonValue | ToolError:
-        """The tool's result, or what went wrong. A None is the last piece; there is none after a cancellation, since
-        nobody takes pieces then."""
-        answer = await self._answer(name, arguments, tell)
-        await pieces.put(None)
-        return answer
-
-    async def _answer(self, name: str, arguments: dict[str, JsonValue], tell: Tell) -> JsonValue | ToolError:
+        self,
+        name: str,
+        arguments: dict[str, JsonValue],
+        iteration: int,
+        call_id: str,
+        pieces: asyncio.Queue[Event | None],
+    ) -> dict[str, Any]:
+        """What ToolCallComplete tells. A None is the last piece; there is none after a cancellation, since nobody takes
+        pieces then."""
+        capture, redactor = Capture(self._redactor, Spill(self._outputs, call_id)), self._redactor()
+        telling = Telling(pieces, iteration, call_id, capture, redactor)
         try:
-            tool = self._tool(name)
-            return await tool.call(tool.arguments.model_validate(arguments), self._surroundings, tell)
+            result = await self._answer(name, arguments, telling)
+            told, whole = _result(redactor.value(result))
         except ToolFailed as failed:
-            return _error(failed.code, failed.message)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            return _error("invalid_arguments", problems)
-        except Exception:
-            logger.exception("the tool %s failed", name)
-            return _error("internal", "the tool failed by an error of ours; it was logged")
+            told, whole = {"error": _error(failed, redactor)}, None
+        except Exception as error:
+            lines = redactor.whole("".join(traceback.format_exception(error)))
+            logger.error("the tool %s failed by an error of ours\n%s", redactor.whole(name), lines)
+            told, whole = {"error": _error(_INTERNAL, redactor)}, None
+        await telling.end()
+        kept: str | None = None
+        if whole is not None:
+            told |= {"size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+            kept = await spill(self._outputs, call_id, whole)
+        elif capture.cut or capture.long:
+            kept = await capture.finish()
+            told |= {"size": capture.size, "sha256": capture.sha256}
+        await pieces.put(None)
+        return told if kept is None else {**told, "output_url": kept}
 
-    def _tool(self, name: str) -> Tool:
+    async def _answer(self, name: str, arguments: dict[str, JsonValue], telling: Telling) -> JsonValue:
         tool = self._tools.get(name)
         if tool is None:
-            raise ToolFailed("unknown_tool", f"no tool {name!r}; there are: {', '.join(self._tools) or 'none'}")
+            raise ToolFailed(
+                "unknown_tool", f"no tool {name[:SHOWN_CHARS]!r}; there are: {', '.join(self._tools) or 'none'}"
+            )
         if tool.changes and self._surroundings.read_only:
             raise ToolFailed("read_only", f"{name} could change the workspace, and this agent may only read")
-        return tool
+        try:
+            checked = tool.arguments.model_validate(arguments)
+        except ValidationError as error:
+            raise invalid(error, tool) from None
+        return await tool.call(checked, self._surroundings, telling)
 
 
-def _refused(arguments: dict[str, JsonValue]) -> ToolError | None:
-    """Why arguments cannot be written into an event, if they cannot."""
-    try:
-        size = _json_bytes(arguments)
-    except ValueError as error:
-        return _error("invalid_arguments", f"the arguments cannot be written as JSON: {error}")
-    if size <= ARGUMENTS_BYTES:
-        return None
-    return _error("invalid_arguments", f"the arguments take {size} bytes as JSON; expected at most {ARGUMENTS_BYTES}")
+def _result(result: JsonValue) -> tuple[dict[str, Any], bytes | None]:
+    """What is told of a result, and the whole where that is not all of it."""
+    size = json_bytes(result)
+    if size <= RESULT_BYTES:
+        return {"result": result}, None
+    is_text = isinstance(result, str)
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    whole = text.encode()
+    said = f"{len(whole)} bytes {'' if is_text else 'of JSON '}in all; the middle is left out"
+    return {"result": excerpt(text, text, said, RESULT_BYTES)}, whole
 
 
-def _error(code: str, message: str) -> ToolError:
+def _error(failed: ToolFailed, redactor: Redactor) -> ToolError:
     """With as much of the message's head and tail as an event has room for."""
-    message = _writable(message)
-    whole, keep = len(message), MESSAGE_BYTES  # characters; each may take several bytes, so halve until it fits
-    shown = message
-    while _json_bytes(shown) > MESSAGE_BYTES:
-        keep //= 2
-        shown = f"{message[:keep]}\n… {whole} characters in all …\n{message[-keep:]}"
-    return ToolError(code=code, message=shown)
+    return ToolError(code=failed.code, message=shorten(redactor.whole(writable(failed.message)), MESSAGE_BYTES))
 
 
-def _json_bytes(value: JsonValue) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
-
-
-def _writable(text: str) -> str:
-    """Without lone surrogates, which are no Unicode."""
-    return text.encode(errors="replace").decode()
+def _as_text(arguments: dict[str, JsonValue]) -> str:
+    try:
+        return writable(repr(arguments))
+    except RecursionError:
+        return "{"

@@ -1,6 +1,8 @@
 """Paths that an agent gives: relative, and inside its workspace whatever symlinks there are."""
 
+import contextlib
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -60,6 +62,32 @@ def open_file(workspace: Path, path: str) -> int:
         os.close(file)
         raise ToolFailed("not_a_file", f"{path!r} is no regular file; expected one")
     return file
+
+
+def replace_file(workspace: Path, path: str, content: bytes) -> str:
+    """Write a file in one step: a reader sees the old one or the new one. Its mode stays; missing folders are made.
+    Returns where it is, relative to the workspace. Raises ToolFailed, OSError."""
+    parts = inside(workspace, path)
+    if not parts:
+        raise ToolFailed("not_a_file", f"{path!r} is the workspace itself; expected a file's path")
+    folder = open_folder(workspace, parts[:-1], make=True)
+    temporary = f".{secrets.token_hex(8)}.new"
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=folder), "wb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                with contextlib.suppress(FileNotFoundError):
+                    was = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+                    os.fchmod(file.fileno(), was.st_mode & 0o777)
+                os.rename(temporary, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                os.unlink(temporary, dir_fd=folder)
+                raise
+    finally:
+        os.close(folder)
+    return "/".join(parts)
 
 
 def explain(error: OSError, path: str) -> ToolFailed:

@@ -17,15 +17,21 @@ CHUNK_BYTES = 64 * 1024
 
 class ReadFileArguments(Arguments):
     path: str
+    """Relative to the workspace."""
     start_line: Annotated[int, Field(ge=1)] = 1
+    """The first line to read, from 1."""
     lines: Annotated[int, Field(ge=1, le=10_000)] = 2000
+    """How many lines."""
 
 
 class ReadFile:
     """The result is the text. Bytes that are not UTF-8 become U+FFFD; what is left out is said in a last line."""
 
     name = "read_file"
-    description = "Read a text file of the workspace, or some of its lines."
+    description = (
+        "Read a text file of the workspace, or some of its lines. Of a long text you get the head and the tail: read "
+        "long files in parts, by start_line and lines. To find a place first use search."
+    )
     arguments = ReadFileArguments
     changes = False
 

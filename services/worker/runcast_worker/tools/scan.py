@@ -20,6 +20,8 @@ MAX_FILES = 50_000
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 MAX_LINE_CHARS = 500
+MAX_ANSWER_BYTES = 40 * 1024
+"""What is found is told up to here, so that the answer stays whole in an event."""
 
 
 def glob_pattern(glob: str) -> re.Pattern[str]:
@@ -51,6 +53,20 @@ class Walk:
                     yield path, name, descriptor
 
 
+class Room:
+    """How much more may be told; once something does not fit, nothing does."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ANSWER_BYTES
+
+    def takes(self, told: object) -> bool:
+        if self._left < 0:
+            return False
+        size = len(json.dumps(told, ensure_ascii=False).encode()) + 16
+        self._left = self._left - size if size <= self._left else -1
+        return self._left >= 0
+
+
 def is_regular(name: str, folder: int) -> bool:
     try:
         return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
@@ -65,8 +81,9 @@ def shown(text: str) -> str:
 def list_files(request: dict[str, Any]) -> dict[str, Any]:
     walk = Walk(request["glob"])
     found: list[str] = []
+    room = Room()
     for path, _, _ in walk.files():
-        if len(found) == request["limit"]:
+        if len(found) == request["limit"] or not room.takes(shown(path)):
             walk.complete = False
             break
         found.append(shown(path))
@@ -80,6 +97,7 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
     counts: dict[str, int] = {}
     matches: list[dict[str, Any]] = []
     total = budget = 0
+    room = Room()
     for path, name, folder in walk.files():
         data = read(name, folder)
         budget += len(data)
@@ -91,11 +109,15 @@ def search(request: dict[str, Any]) -> dict[str, Any]:
             if not match(line):
                 continue
             hits += 1
-            if len(matches) < limit:
-                matches.append({"path": shown(path), "line": number, "text": line[:MAX_LINE_CHARS]})
+            if not request["count"] and len(matches) < limit:
+                told = {"path": shown(path), "line": number, "text": line[:MAX_LINE_CHARS]}
+                if room.takes(told):
+                    matches.append(told)
         total += hits
-        if hits and len(counts) < limit:
+        if hits and len(counts) < limit and request["count"] and room.takes(shown(path)):
             counts[shown(path)] = hits
+    told_lines = sum(counts.values()) if request["count"] else len(matches)
+    walk.complete = walk.complete and told_lines == total
     found = {"files": counts} if request["count"] else {"matches": matches}
     return {**found, "total": total, "complete": walk.complete}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import codecs
-from collections import deque
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
@@ -11,23 +10,30 @@ from runcast_worker.sandbox import Child
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, ToolFailed
 
 READ_BYTES = 8192
-END_BYTES = 128 * 1024
-"""Of a long output the head and the tail are kept, this much each; the head alone is streamed beyond that."""
 KILL_BYTES = 10 * 1024 * 1024
+FAILED_BYTES = 12 * 1024
+"""Of the output so much is told with an error."""
 DRAIN_S = 0.5
 """After the shell's end its pipes get this long to run empty: a grandchild may hold them open for ever."""
 
 
 class ShellArguments(Arguments):
     command: Annotated[str, Field(min_length=1, max_length=ARGUMENTS_BYTES)]
+    """For /bin/sh -c. It starts in the workspace, with nothing on its stdin."""
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """It is killed after this many seconds."""
 
 
 class Shell:
     """The result is {exit_code, output, bytes}; an exit code other than 0 is a result, not an error."""
 
     name = "shell"
-    description = "Run a command line with /bin/sh in the workspace. Returns its exit code and its output."
+    description = (
+        "Run a command line with /bin/sh in the workspace. Returns its exit code and what it wrote, both outputs "
+        "together; of a long output the head and the tail. Every call is a new shell: cd and variables do not last, "
+        "and what is left running in the background is killed at its end. Nobody can answer a question: pass options "
+        "such as --yes."
+    )
     arguments = ShellArguments
     changes = True
 
@@ -40,11 +46,19 @@ class Shell:
             async with asyncio.timeout(arguments.timeout_s), surroundings.run(argv) as running:
                 exit_code = await _follow(running, output)
         except TimeoutError:
-            message = f"the command did not end in {arguments.timeout_s:g} s and was killed\n{output.text()}"
-            raise ToolFailed("timeout", message) from None
+            message = f"the command did not end in {arguments.timeout_s:g} s and was killed"
+            raise await _failed(tell, "timeout", message) from None
+        except _TooMuch:
+            message = f"the command wrote more than {KILL_BYTES} bytes and was killed"
+            raise await _failed(tell, "too_much_output", message) from None
         except OSError as error:
             raise ToolFailed("failed", f"the command could not be started: {error.strerror}") from None
-        return {"exit_code": exit_code, "output": output.text(), "bytes": output.size}
+        captured = await tell.captured()
+        return {"exit_code": exit_code, "output": captured.text, "bytes": captured.size}
+
+
+async def _failed(tell: Tell, code: str, message: str) -> ToolFailed:
+    return ToolFailed(code, f"{message}\n{(await tell.captured(FAILED_BYTES)).text}")
 
 
 async def _follow(running: Child, output: "_Output") -> int:
@@ -71,42 +85,25 @@ async def _follow(running: Child, output: "_Output") -> int:
         await asyncio.gather(ended, *readers, return_exceptions=True)
 
 
+class _TooMuch(Exception):
+    """The command wrote more than KILL_BYTES."""
+
+
 class _Output:
-    """Both streams in the order they came: counted, streamed, and kept as head and tail."""
+    """Both streams, told in the order they come, and counted."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._head: list[str] = []
-        self._tail: deque[str] = deque()
-        self._head_size = self._tail_size = 0
-        self.size = 0
+        self._size = 0
 
     async def read(self, reader: asyncio.StreamReader, name: Literal["stdout", "stderr"]) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             data = await reader.read(READ_BYTES)
-            self.size += len(data)
-            if self.size > KILL_BYTES:
-                raise ToolFailed("too_much_output", f"the command wrote more than {KILL_BYTES} bytes and was killed")
+            self._size += len(data)
+            if self._size > KILL_BYTES:
+                raise _TooMuch
             if text := decoder.decode(data, final=not data):
-                await self._keep(text, len(data), name)
+                await self._tell.stream(name, text)
             if not data:
                 return
-
-    async def _keep(self, text: str, size: int, name: Literal["stdout", "stderr"]) -> None:
-        if self._head_size < END_BYTES:
-            self._head.append(text)
-            self._head_size += size
-            await self._tell.stream(name, text)
-            if self._head_size >= END_BYTES:
-                await self._tell.stream(name, "\n… the rest is not streamed; its end is in the result\n")
-            return
-        self._tail.append(text)
-        self._tail_size += len(text)
-        while self._tail_size - len(self._tail[0]) >= END_BYTES:
-            self._tail_size -= len(self._tail.popleft())
-
-    def text(self) -> str:
-        kept = self._head_size + self._tail_size
-        cut = f"\n… {self.size} bytes in all …\n" if self.size > kept else ""
-        return "".join(self._head) + cut + "".join(self._tail)
