@@ -10,7 +10,8 @@ from runcast_worker.engines.process.lines import LINE_CHARS, Lines
 
 def lines_of(*pieces: bytes, step_s: float = 0.0) -> list[str]:
     """What is told of these pieces, read `step_s` seconds apart."""
-    lines, found = Lines(), []
+    lines = Lines()
+    found: list[str] = []
     for number, piece in enumerate(pieces):
         found += lines.feed(lines.decode(piece), number * step_s)
     found += lines.feed(lines.decode(b"", final=True), len(pieces) * step_s)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from runcast_events.keys import Keyspace
 from runcast_tasks.control import Control
 from runcast_worker.engines.python import PythonEngine, python_engine
 from runcast_worker.engines.python.entry import WrongEntry, load_entry
+from runcast_worker.engines.python.standstill import StandstillWatch
 from runcast_worker.python import EngineError, NextIteration, Say, Step, Task, ToolFailed, Used
 from tests.attempts import TENANT
 from tests.conftest import wait_until
@@ -101,6 +103,11 @@ async def shells(task: Task) -> AsyncIterator[Step]:
     await task.call("shell", command="echo up; sleep 300")
 
 
+async def blocks(_: Task) -> AsyncIterator[Step]:
+    yield Say("x")
+    time.sleep(1.2)  # noqa: ASYNC251
+
+
 async def floods(_: Task) -> AsyncIterator[Step]:
     for number in range(3000):
         yield Say(f"{number} ")
@@ -109,6 +116,7 @@ async def floods(_: Task) -> AsyncIterator[Step]:
 NAMES = [
     *("echo", "tools", "raises", "gives_up", "leaves", "wrong", "cancels_itself", "waits", "swallows", "shells"),
     "floods",
+    "blocks",
 ]
 
 
@@ -248,6 +256,24 @@ async def test_cancelling_ends_a_tool_that_a_function_waits_for(client: Client, 
     assert [e.type for e in log][-4:] == [
         *("task_cancelling", "tool_call_complete", "iteration_complete", "task_cancelled"),
     ]
+
+
+async def test_a_function_that_blocks_is_found(
+    client: Client, start_worker: StartWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line that holds up the whole worker is logged while it does; a function that only waits is not blamed."""
+    engine = PythonEngine({f"{__name__}:{each.__name__}": each for each in (blocks, echo)})  # type: ignore[misc]
+    engine._watch = StandstillWatch(long_s=0.4)
+    async with start_worker(engines={"python": engine}):
+        await client.ended(await client.submit(agent="echo"))
+        assert not _standstills(caplog)
+        await client.ended(await client.submit(agent="blocks", session_id="s2"))
+    (said,) = _standstills(caplog)
+    assert "time.sleep(1.2)" in said
+
+
+def _standstills(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "stands still" in record.getMessage()]
 
 
 MODULE = """

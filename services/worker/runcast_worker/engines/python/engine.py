@@ -11,6 +11,7 @@ from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.engines.python.entry import AgentFunction, load_entries
 from runcast_worker.engines.python.expansion import Expansion, WrongStep
 from runcast_worker.engines.python.mailbox import Forward, Letter, Mailbox, OwnCall
+from runcast_worker.engines.python.standstill import StandstillWatch
 from runcast_worker.engines.python.task import Task, task_for
 
 logger = logging.getLogger(__name__)
@@ -25,33 +26,35 @@ class PythonEngine:
 
     def __init__(self, functions: Mapping[str, AgentFunction], stop_s: float = STOP_S) -> None:
         self._functions, self._stop_s = functions, stop_s
+        self._watch = StandstillWatch()
         self._strays: set[asyncio.Task[None]] = set()  # that did not end when they were cancelled
 
     async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
         entry = str(task.agent.entry)
         mailbox, expansion = Mailbox(), Expansion()
-        running = asyncio.create_task(
-            _play(self._functions[entry], task_for(task, mailbox), mailbox), name=f"agent function {entry}"
-        )
-        running.add_done_callback(lambda _: mailbox.end())
-        try:
-            while (letter := await mailbox.take()) is not None:
-                answer = None
-                if isinstance(letter.content, OwnCall):
-                    before, *answer = expansion.own_call()
-                    for event in before:
-                        yield event
-                else:
-                    for event in _events(expansion, letter, entry):
-                        yield event
-                if letter.answer is not None and not letter.answer.done():
-                    letter.answer.set_result(answer)
-            _judge(running, entry)
-            for event in expansion.end():
-                yield event
-        finally:
-            mailbox.close()
-            await self._stop(running, entry)
+        with self._watch.on():
+            running = asyncio.create_task(
+                _play(self._functions[entry], task_for(task, mailbox), mailbox), name=f"agent function {entry}"
+            )
+            running.add_done_callback(lambda _: mailbox.end())
+            try:
+                while (letter := await mailbox.take()) is not None:
+                    answer = None
+                    if isinstance(letter.content, OwnCall):
+                        before, *answer = expansion.own_call()
+                        for event in before:
+                            yield event
+                    else:
+                        for event in _events(expansion, letter, entry):
+                            yield event
+                    if letter.answer is not None and not letter.answer.done():
+                        letter.answer.set_result(answer)
+                _judge(running, entry)
+                for event in expansion.end():
+                    yield event
+            finally:
+                mailbox.close()
+                await self._stop(running, entry)
 
     async def _stop(self, running: asyncio.Task[None], entry: str) -> None:
         running.cancel()

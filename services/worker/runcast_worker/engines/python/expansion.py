@@ -1,4 +1,4 @@
-"""From an agent function's steps to events: parts and iterations are opened and closed, ids and offsets are ours. Pure."""
+"""From an agent function's steps to events: parts and iterations opened and closed, ids and offsets ours. Pure."""
 
 import json
 from collections.abc import Iterator
