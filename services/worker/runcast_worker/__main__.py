@@ -11,7 +11,7 @@ from runcast_service.logging import configure_logging
 from runcast_service.settings import explain
 from runcast_worker.deps import open_deps
 from runcast_worker.engines.registry import open_engines
-from runcast_worker.sandbox import SandboxMissing
+from runcast_worker.sandbox import SandboxMissing, hide
 from runcast_worker.settings import WorkerSettings
 from runcast_worker.worker import work
 
@@ -26,6 +26,7 @@ async def run(settings: WorkerSettings) -> None:
 
 
 def main() -> None:
+    hide()
     try:
         settings = WorkerSettings()
         configure_logging(settings.log_level)

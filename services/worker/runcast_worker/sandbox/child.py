@@ -1,105 +1,114 @@
-"""A child process with its own session, seen through two pipes of ours, that leaves nothing of its group behind.
+"""A command with its guard, seen from the worker.
 
-Only of its group: a process that starts a session of its own (setsid) escapes, and when the worker itself is killed
-(SIGKILL) nobody ends the group. Both come with the sandbox.
-
-The pipes are ours, not asyncio's: a grandchild that keeps one open can then neither hold up the wait for the child's
-end nor outlive the call unnoticed.
+A guard (runcast_worker.guard) is started for every command and is its parent. Between the two and the worker are the
+command's output and one socket; the worker says `t` (SIGTERM to all) or closes it (end all), the guard tells lines:
+`started <pid>`, `failed <errno>`, `sample <rss> <cpu_s>`, `ended <exit code> <limit or -> <cpu_s>`.
 """
 
 import asyncio
 import contextlib
-import os
-import signal
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from runcast_worker.guard.orders import Orders
+from runcast_worker.sandbox import remains
+from runcast_worker.sandbox.report import Consumption, Report
+from runcast_worker.sandbox.streams import pipes, terminal
 
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
-PIPE_CHARS = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Consumption:
-    """Of all its processes together. `cpu_s` counts those that have ended too."""
-
-    rss_bytes: int
-    cpu_s: float
+END_S = 6.0
+"""A guard gets this long to end what SIGKILL ends; then it is itself what hangs."""
+START_S = 20.0
+"""A machine may be busy."""
+_ROOT = Path(__file__).parents[2]
+_BOOT = f"import sys; sys.path.append({str(_ROOT)!r}); from runcast_worker.guard.guard import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running command. `process.pid` is also the id of its process group."""
+    """A running command. `pid`: of its process, which is the leader of a session."""
 
-    process: Process
+    pid: int
     stdout: asyncio.StreamReader
     stderr: asyncio.StreamReader
+    report: Report
 
     async def wait(self) -> int:
         """Its exit code when it has ended; negative for a signal."""
-        return await self.process.wait()
+        return await asyncio.shield(self.report.ended)
 
     @property
     def killed(self) -> str | None:
-        """Which limit it was killed for (memory, processes, disk), once it has ended; None: for none."""
-        return None
+        """What it was killed for, once it has ended: memory, processes, disk, cpu, or guard where somebody killed its
+        guard; None: for nothing of these."""
+        return self.report.killed
 
     def consumption(self) -> Consumption:
-        """What it takes now."""
-        return Consumption(0, 0.0)
+        """What it took at its guard's last look, at most half a second ago."""
+        return self.report.consumption
 
 
 @asynccontextmanager
-async def child(argv: Sequence[str], folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Child]:
-    """Start it; at the end (also by cancellation) SIGTERM its group if it still runs, then SIGKILL. Raises OSError."""
+async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Child]:
+    """Start it; at the end (also by cancellation) SIGTERM to all its processes if it still runs, then SIGKILL to what
+    is left. Raises OSError."""
     async with contextlib.AsyncExitStack() as stack:
-        stdout, out = await _pipe(stack)
-        stderr, err = await _pipe(stack)
+        streams = await (terminal if orders.tty else pipes)(stack)
+        ours, theirs = socket.socketpair()
+        stack.callback(theirs.close)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv, cwd=folder, env=environ, stdin=DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-        finally:
-            out.close()
-            err.close()
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        stack.callback(writer.close)
+        argv = (sys.executable, "-I", "-S", "-c", _BOOT, *orders.words())
+        guard = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=folder,
+            env=environ,
+            stdin=theirs.fileno(),
+            stdout=streams.out,
+            stderr=streams.err,
+            start_new_session=True,
+        )
+        theirs.close()
+        streams.out.close()
+        streams.err.close()
+        report = Report()
+        listening = asyncio.create_task(report.listen(reader), name="guard's report")
         try:
-            yield Child(process, stdout, stderr)
+            async with asyncio.timeout(START_S):
+                pid = await asyncio.shield(report.started)
+            yield Child(pid, streams.stdout, streams.stderr, report)
         finally:
-            await _end(process)
+            await _end(guard, writer, report)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
 
 
-async def _pipe(stack: contextlib.AsyncExitStack) -> tuple[asyncio.StreamReader, BinaryIO]:
-    """A reader, and the end that the child writes to: `stack` closes both, also when this wait is cancelled."""
-    read_fd, write_fd = os.pipe()
-    source = stack.enter_context(os.fdopen(read_fd, "rb", buffering=0))
-    sink = stack.enter_context(os.fdopen(write_fd, "wb", buffering=0))
-    reader = asyncio.StreamReader(limit=PIPE_CHARS)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), source
-    )
-    stack.callback(transport.close)
-    return reader, sink
-
-
-async def _end(process: Process) -> None:
+async def _end(guard: Process, writer: asyncio.StreamWriter, report: Report) -> None:
     try:
-        if process.returncode is None:
-            _signal(process, signal.SIGTERM)
+        if report.started.done() and not report.ended.done():
+            writer.write(b"t")
             async with asyncio.timeout(GRACE_S):
-                await process.wait()
+                await asyncio.shield(report.ended)
     except TimeoutError:
         pass
     finally:
-        # Also when the child ended by itself, or this wait was cancelled: its group may live on without it.
-        _signal(process, signal.SIGKILL)
-    async with asyncio.timeout(GRACE_S):
-        await process.wait()
-
-
-def _signal(process: Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+        writer.close()  # also when this wait was cancelled: the guard ends all, without us
+    try:
+        async with asyncio.timeout(END_S):
+            code = await guard.wait()
+    except TimeoutError:
+        guard.kill()
+        code = await guard.wait()
+    if code != 0 and report.started.done() and not report.started.exception():
+        # Somebody killed the guard. What had left its session cannot be told from others any more.
+        await asyncio.to_thread(remains.end_session, report.started.result())

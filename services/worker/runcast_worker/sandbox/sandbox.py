@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Literal
 
 from runcast_agents import SandboxPolicy
+from runcast_worker.guard.orders import Orders
+from runcast_worker.sandbox.bubblewrap import STRICT, wrapped
 from runcast_worker.sandbox.child import Child, child
+from runcast_worker.sandbox.visible import check_program
 
 Tier = Literal["bubblewrap", "reduced"]
-
-
-class SandboxMissing(Exception):
-    """RUNCAST_SANDBOX=required, and this machine has no working bubblewrap; the message says what was tried."""
+_MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`tier`: what it can do, as logging and the task tell it."""
+    """`tier`: what it can do, as logging and the task tell it. `flags`: for bubblewrap, as probed."""
 
     tier: Tier
+    flags: tuple[str, ...] = STRICT
 
     @asynccontextmanager
     async def run(
@@ -36,7 +37,23 @@ class Sandbox:
         """Start a command in a workspace. `environ`: given to it besides the allowlist. `tty`: stdin, stdout and stderr
         are one terminal, read as stdout. At the end, also by cancellation, SIGTERM to its processes if any still runs,
         then SIGKILL; none is left. Raises OSError where it cannot be started."""
-        async with child(argv, workspace, environment(workspace) | dict(environ or {})) as running:
+        given = environment(workspace) | dict(environ or {})
+        confined = self.tier == "bubblewrap"
+        if confined:
+            check_program(argv[0], workspace, policy, given["PATH"])
+            argv = wrapped(argv, workspace, policy, tty=tty, flags=self.flags)
+        orders = Orders(
+            confined=confined,
+            tty=tty,
+            network=policy.network,
+            memory=policy.memory_mb * _MB,
+            processes=policy.processes,
+            file=policy.file_mb * _MB,
+            disk=policy.disk_mb * _MB,
+            cpu_s=policy.cpu_s,
+            argv=tuple(argv),
+        )
+        async with child(orders, workspace, given) as running:
             yield running
 
 
@@ -44,10 +61,3 @@ def environment(workspace: Path) -> dict[str, str]:
     """All that a tool's process is given: an allowlist, so that no secret of the worker's can leak."""
     path = os.environ.get("PATH", os.defpath)
     return {"PATH": path, "LANG": "C.UTF-8", "HOME": str(workspace), "TMPDIR": "/tmp"}  # noqa: S108
-
-
-async def find_sandbox(mode: Literal["auto", "required", "reduced"]) -> Sandbox:
-    """Probe what this machine allows. Raises SandboxMissing."""
-    if mode == "required":
-        raise SandboxMissing("RUNCAST_SANDBOX=required: no sandbox here")
-    return Sandbox("reduced")

@@ -11,6 +11,9 @@ from pydantic import JsonValue
 from runcast_worker.tools import Surroundings, ToolFailed
 
 PROGRAM = Path(__file__).with_name("scan.py")
+PYTHON = Path(sys.executable).resolve()
+SEEN = (Path(sys.base_prefix), PROGRAM)
+"""What the program needs that a sandbox does not show of itself."""
 TIMEOUT_S = 10.0
 ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -18,9 +21,13 @@ ANSWER_BYTES = 8 * 1024 * 1024
 async def scan(surroundings: Surroundings, request: dict[str, Any]) -> JsonValue:
     """The program's answer. Raises ToolFailed."""
     # -I and -S: nothing of the workspace or of the site is imported.
-    argv = (sys.executable, "-I", "-S", str(PROGRAM), json.dumps(request))
+    argv = (str(PYTHON), "-I", "-S", str(PROGRAM), json.dumps(request))
+    policy = surroundings.policy.model_copy(update={"read": SEEN, "network": False})
     try:
-        async with asyncio.timeout(TIMEOUT_S), surroundings.run(argv) as running:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            surroundings.sandbox.run(argv, surroundings.workspace, policy) as running,
+        ):
             drain = asyncio.create_task(running.stderr.read(4096))
             try:
                 data = await _read(running.stdout)

@@ -1,0 +1,160 @@
+"""The guard's program: start the command, watch it and what it starts, and leave nothing behind.
+
+Descriptor 0 is a socket to the worker, 1 and 2 are the command's. Its end of file means end all: the call is over, or
+the worker is dead, by SIGKILL too. PR_SET_PDEATHSIG would be of no use here: it kills before anything is tidied up.
+"""
+
+import os
+import resource
+import select
+import signal
+import sys
+from time import monotonic
+
+from runcast_worker.guard import command, kernel, tree
+from runcast_worker.guard.disk import Measure
+from runcast_worker.guard.orders import Orders, read
+
+FASTEST_S, SLOWEST_S = 0.01, 0.05
+"""Between two looks: while something grows, and else."""
+BUSY, IDLE = 4, 20
+"""A look may take one part in this many of the time between two: while something grows, and else."""
+MEASURE_SHARE = 0.04
+"""Of a core, for measuring the workspace."""
+SAMPLE_S = 0.5
+_BUBBLEWRAP_PROCESSES = 2
+_WORKER = 0
+
+
+class Guard:
+    """One command's. Use once: `run`."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        os.set_blocking(_WORKER, False)
+        self._unsaid = b""
+        self._foreign = tree.others()
+        self._limit = orders.processes + (_BUBBLEWRAP_PROCESSES if orders.confined else 0)
+        self._measure = Measure(os.getcwd(), orders.disk)
+        self._count = self._rss = 0
+        self._cpu_s = 0.0
+        self._ended = False
+        self._pid = 0
+
+    def run(self) -> None:
+        kernel.adopt_orphans()
+        for number in command.IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        self._measure.step(FASTEST_S / 2)
+        try:
+            self._pid = command.start(self._orders, os.getpid())
+        except OSError as error:
+            self._say(f"failed {error.errno}")
+            return
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (1, 2):  # else the reader of the command's output would not see its end
+            os.dup2(nothing, descriptor)
+        self._say(f"started {self._pid}")
+        try:
+            self._watch()
+        finally:
+            status = tree.end(self._pid)
+            if not self._ended:
+                self._tell_end(status, None)
+
+    def _watch(self) -> None:
+        """Until the worker wants it to end, a limit is broken, or nothing is left."""
+        interval, sampled = FASTEST_S, monotonic()
+        alive = select.poll()
+        alive.register(_WORKER, select.POLLIN | select.POLLHUP)
+        pidfd = _pidfd(self._pid)
+        if pidfd is not None:
+            alive.register(pidfd, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in alive.poll(interval * 1000)}
+            if _WORKER in ready and not self._obey():
+                return
+            try:
+                status = tree.reap(self._pid)
+            except ChildProcessError:
+                return
+            if status is not None:
+                if pidfd is not None:
+                    alive.unregister(pidfd)
+                self._tell_end(status, None)
+            began, before = monotonic(), (self._count, self._rss)
+            reason = self._broken_limit(interval)
+            if reason is not None:
+                status = tree.end(self._pid)
+                if not self._ended:
+                    self._tell_end(status, reason)
+                return
+            if began - sampled >= SAMPLE_S or before == (0, 0):
+                sampled = began
+                self._say(f"sample {self._rss} {self._cpu_s:.3f}")
+            grows = self._count > before[0] or self._rss > before[1] * 1.02
+            took = monotonic() - began
+            interval = max(FASTEST_S, BUSY * took) if grows else max(min(SLOWEST_S, interval * 1.5), IDLE * took)
+
+    def _broken_limit(self, interval: float) -> str | None:
+        found = tree.below(os.getpid(), self._foreign)
+        self._count, self._rss = len(found), sum(process.rss for process in found)
+        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = reaped.ru_utime + reaped.ru_stime + sum(process.cpu_s for process in found)
+        self._cpu_s = max(self._cpu_s, cpu_s)
+        if self._count > self._limit:
+            return "processes"
+        if self._rss > self._orders.memory and tree.proportional_rss(found) > self._orders.memory:
+            return "memory"
+        self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
+        return "disk" if self._measure.grown_over else None
+
+    def _obey(self) -> bool:
+        """Read what the worker says; False: end."""
+        try:
+            said = os.read(_WORKER, 64)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if b"t" in said:
+            for process in tree.below(os.getpid(), self._foreign):
+                # Not to bubblewrap: it would go down at once and take everyone with it.
+                if not (self._orders.confined and process.pid == self._pid):
+                    tree.send(process.pid, signal.SIGTERM)
+                    tree.send(process.pid, signal.SIGCONT)
+        return bool(said)
+
+    def _tell_end(self, status: int | None, reason: str | None) -> None:
+        self._ended = True
+        code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
+        if self._orders.confined and 128 < code <= 128 + 64:
+            code = 128 - code  # bubblewrap says a signal as shells do
+        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self._cpu_s = max(self._cpu_s, reaped.ru_utime + reaped.ru_stime)
+        if reason is None and code in (-signal.SIGXCPU, -signal.SIGKILL) and self._cpu_s >= self._orders.cpu_s:
+            reason = "cpu"
+        self._say(f"ended {int(code)} {reason or '-'} {self._cpu_s:.3f}")
+
+    def _say(self, line: str) -> None:
+        """Never waits: a worker that is stopped must not stop its guard."""
+        self._unsaid += line.encode() + b"\n"
+        try:
+            self._unsaid = self._unsaid[os.write(_WORKER, self._unsaid) :]
+        except BlockingIOError:
+            if line.startswith("sample "):
+                self._unsaid = self._unsaid.removesuffix(line.encode() + b"\n")
+        except OSError:
+            self._unsaid = b""  # nobody listens any more
+
+
+def _pidfd(pid: int) -> int | None:
+    """Where there is none (before Linux 5.3, some sandboxes), its end is noticed at the next look."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def main() -> None:
+    Guard(read(sys.argv[1:])).run()

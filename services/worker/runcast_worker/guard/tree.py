@@ -1,0 +1,116 @@
+"""All processes below this one, wherever they went: read from /proc, signalled, ended.
+
+Nothing hides: whose parent ended comes back to the guard, which adopts orphans (kernel.adopt_orphans).
+"""
+
+import contextlib
+import os
+import signal
+from time import monotonic, sleep
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+STUBBORN_S = 5.0
+"""A process that SIGKILL does not end in this time hangs in the kernel; nobody can help it."""
+
+
+class Process:
+    """`rss` in bytes, what is shared counted in full. `cpu_s`: its own and that of its children that it has reaped."""
+
+    __slots__ = ("cpu_s", "parent", "pid", "rss")
+
+    def __init__(self, pid: int, parent: int, rss: int, cpu_s: float) -> None:
+        self.pid, self.parent, self.rss, self.cpu_s = pid, parent, rss, cpu_s
+
+
+def processes(foreign: set[str]) -> list[Process]:
+    """Of the whole machine, without `foreign`; whoever of these has ended is taken out of it."""
+    names = {name for name in os.listdir("/proc") if name[0].isdigit()}
+    foreign &= names
+    found = []
+    for name in names - foreign:
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+            cpu_s = sum(map(int, fields[11:15])) * _TICK_S
+            found.append(Process(int(name), int(fields[1]), int(fields[21]) * _PAGE, cpu_s))
+    return found
+
+
+def others() -> set[str]:
+    """Who is there before the command is: none of these can become our descendant."""
+    return {name for name in os.listdir("/proc") if name[0].isdigit()} - {str(os.getpid())}
+
+
+def below(root: int, foreign: set[str]) -> list[Process]:
+    """The descendants of a process, nearest first."""
+    children: dict[int, list[Process]] = {}
+    for process in processes(foreign):
+        children.setdefault(process.parent, []).append(process)
+    found = list(children.get(root, ()))
+    for process in found:  # grows while we walk
+        found += children.get(process.pid, ())
+    return found
+
+
+def proportional_rss(tree: list[Process]) -> int:
+    """What is shared divided by its sharers: exact, and slow. Where it may not be read, as stat says."""
+    total = 0
+    for process in tree:
+        try:
+            with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+                total += int(file.read().partition(b"\nPss:")[2].split()[0]) * 1024
+        except (OSError, IndexError, ValueError):
+            total += process.rss
+    return total
+
+
+def send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def reap(main: int) -> int | None:
+    """Take the ends of all children that have ended; returns the wait status of `main`, if it is among them. Raises
+    ChildProcessError when there is no child at all."""
+    status = None
+    while True:
+        try:
+            pid, found = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            if status is None:
+                raise
+            return status
+        if pid == 0:
+            return status
+        if pid == main:
+            status = found
+
+
+def end(main: int) -> int | None:
+    """Kill all that is below this process, until nothing is. Returns the wait status of `main` if it ended here."""
+    status = None
+    deadline = monotonic() + STUBBORN_S
+    while monotonic() < deadline:
+        # Stopped first: whoever forks faster than we kill is caught before it forks again.
+        stopped: set[int] = set()
+        while found := {process.pid for process in below(os.getpid(), set())} - stopped:
+            for pid in found:
+                send(pid, signal.SIGSTOP)
+            stopped |= found
+        for pid in stopped:
+            send(pid, signal.SIGKILL)
+        try:
+            while stopped and monotonic() < deadline:
+                ended = reap(main)
+                status = status if ended is None else ended
+                living = {process.pid for process in below(os.getpid(), set())}
+                if not living or living - stopped:
+                    break
+                sleep(0.002)
+            ended = reap(main)
+            status = status if ended is None else ended
+        except ChildProcessError:
+            return status
+        if not stopped:
+            sleep(0.002)
+    return status
