@@ -206,15 +206,5 @@ class TaskList(BaseModel):
     next_cursor: str | None = Field(description="Of the next page; null on the last one.")
 
 
-class AgentDocument(BaseModel):
-    name: str = Field(examples=["demo"])
-    engine: str = Field(examples=["demo"])
-    description: str
-
-
-class AgentList(BaseModel):
-    data: list[AgentDocument]
-
-
 class Health(BaseModel):
     status: Literal["ok"] = "ok"

@@ -5,7 +5,9 @@ import logging
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
+from runcast_agents import Agent
 from runcast_api import listing
+from runcast_api.agent_schemas import choosable
 from runcast_api.body import JsonRoute
 from runcast_api.paths import TaskId
 from runcast_api.schemas import CancelReceipt, CancelRequest, TaskAccepted, TaskDocument, TaskList, TaskRequest
@@ -36,6 +38,7 @@ async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -
     if agent not in state["agents"]:
         known = ", ".join(state["agents"])
         raise Problem(422, "unknown_agent", f"unknown agent {agent[:64]!r}: expected one of {known}")
+    _check_model(state["agents"][agent], agent, body.model)
     task = NewTask(body.task, agent, body.session_id, body.model, body.params, body.metadata)
     accepting = submit(state["log"], state["queue"], state["keyspace"], state["tenant"], task)
     accepted = TaskAccepted.of(await to_the_end(state, accepting))
@@ -88,6 +91,13 @@ async def tasks_cancel(
     if cancelled.ended:
         response.status_code = 200
     return CancelReceipt.of(task_id, cancelled)
+
+
+def _check_model(agent: Agent, name: str, model: str | None) -> None:
+    if model is None or agent.engine != "llm" or model in (allowed := choosable(agent)):
+        return
+    expected = f"expected one of {', '.join(allowed)}" if allowed else "this agent leaves no choice; leave it out"
+    raise Problem(422, "unknown_model", f"unknown model {model[:64]!r} of {name}: {expected}", models=allowed)
 
 
 async def cancel(state: State, task_id: str, reason: str | None) -> Cancelled:
