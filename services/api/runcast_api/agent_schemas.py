@@ -4,7 +4,6 @@ from pydantic import BaseModel, Field
 
 from runcast_agents import Agent, Limits
 
-
 WITH_TOOLS = ("llm", "python", "demo")
 """Engines that use tools of ours."""
 

@@ -59,9 +59,8 @@ async def tasks_log(
         items = await newest(pages, tail)
         body = rendering.begin() + rendering.items(items) + rendering.end()
         return Response(body, media_type=rendering.media_type, headers=headers)
-    first: Sequence[LogLine | Gap] = await anext(
-        pages, []
-    )  # before the answer begins: what fails here is still a problem document
+    # Before the answer begins, so that what fails here is still a problem document.
+    first: Sequence[LogLine | Gap] = await anext(pages, [])
     return StreamingResponse(_stream(rendering, first, pages), media_type=rendering.media_type, headers=headers)
 
 
