@@ -40,9 +40,14 @@ def agents_file(tmp_path: Path) -> Path:
         [agents.shell]
         engine = "process"
         command = ["/bin/sh", "-c", "{{prompt}}"]
+        [agents.small]
+        engine = "process"
+        command = ["/bin/sh", "-c", "{{prompt}}"]
+        sandbox = {{ disk_mb = 4 }}
         [agents.python]
         engine = "process"
         command = [{python}, "-c", "{{prompt}}"]
+        sandbox.read = [{json.dumps(sys.base_prefix)}, {json.dumps(sys.prefix)}]
         [agents.echo]
         engine = "process"
         command = ["/bin/echo", "<{{prompt}}>", "again {{prompt}}"]
@@ -170,12 +175,18 @@ async def test_another_exit_code_than_0_fails_the_task(
     assert (events[-1]["event_type"], events[-1]["kind"], events[-1]["error"]) == ("task_failed", "process", said)
 
 
+async def test_a_program_that_takes_too_much_fails_the_task(client: Client, start_worker: StartWorker) -> None:
+    """The error names the limit."""
+    events = await play(client, start_worker, "small", "yes > big; sleep 10")
+    assert events[-1]["kind"] == "process"
+    assert "the command was killed: it reached its sandbox's limit disk_mb" in events[-1]["error"]
+
+
 async def test_a_program_that_is_killed_fails_the_task(client: Client, start_worker: StartWorker) -> None:
     """By whom is not known; by what is said."""
     events = await play(client, start_worker, "shell", "echo last words; kill -KILL $$")
     assert events[-1]["kind"] == "process"
-    assert re.match(r"the command was ended by SIGKILL|the command ended with exit code 137", events[-1]["error"])
-    assert "last words" in events[-1]["error"]
+    assert events[-1]["error"] == "the command was ended by SIGKILL; its last lines:\nlast words"
 
 
 @pytest.mark.parametrize(
@@ -198,13 +209,15 @@ async def test_a_program_that_cannot_be_started_fails_the_task(
 
 async def test_a_running_program_is_sampled(client: Client, start_worker: StartWorker) -> None:
     """Memory and processor time, at the interval, while it runs; not afterwards."""
-    events = await play(client, start_worker, "shell", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 0.4")
+    work = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 1.2"
+    events = await play(client, start_worker, "shell", work)
     states = [e["state"] for e in of_type(events, "state")]
     assert states[0] == "started"
     assert states[-1] == "exited"
     assert states.count("sample") >= 2
     samples = [e for e in of_type(events, "state") if e["state"] == "sample"]
-    assert all(isinstance(s["rss_bytes"], int) and s["cpu_s"] >= 0 for s in samples)
+    assert samples[-1]["rss_bytes"] > 100_000
+    assert samples[-1]["cpu_s"] > 0
 
 
 async def test_a_secret_that_is_printed_is_not_told(
