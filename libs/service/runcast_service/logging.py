@@ -19,5 +19,5 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("arq", "asyncio", "uvicorn.access", "uvicorn.error", "httpx2"):
+    for noisy in ("arq", "asyncio", "uvicorn.access", "uvicorn.error", "httpx2", "mcp"):
         logging.getLogger(noisy).setLevel("WARNING")

@@ -1,0 +1,175 @@
+"""A server that is a process: JSON-RPC messages as lines over its stdin and stdout.
+
+Not the SDK's own transport: that one collects a line without an end for ever, hides what the server says on stderr, and
+leaves the server behind when the worker is killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp.types import jsonrpc_message_adapter
+from pydantic import ValidationError
+
+from runcast_worker.mcp import leash
+
+MESSAGE_BYTES = 8 * 1024 * 1024
+"""A server that sends a longer line is given up."""
+GRACE_S = 1.0
+"""Between the end of its stdin and SIGTERM, and between that and SIGKILL."""
+SAID_CHARS = 500
+"""Of the end of its stderr, in errors."""
+
+Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
+
+
+class Stdio:
+    """`connect` once. `why`: what is known of how it ended, for an error."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
+        self._command, self._environ, self._folder = command, environ, folder
+        self._process: Process | None = None
+        self._said = ""
+        self._broke: str | None = None
+
+    @property
+    def why(self) -> str | None:
+        if self._broke is not None:
+            return self._broke
+        if self._process is None or self._process.returncode is None:
+            return None
+        code, said = self._process.returncode, self._said.strip()
+        ended = f"it was killed by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+        return f"{ended}: {said}" if said else ended
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[Streams, None]:
+        """Streams as mcp.Client takes them. At the end its stdin is closed; what of its process group still runs after
+        GRACE_S is ended. Raises OSError where it cannot be started."""
+        to_session, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        write_stream, from_session = anyio.create_memory_object_stream[SessionMessage](0)
+        async with contextlib.AsyncExitStack() as stack:
+            stdin, stdout, stderr = await self._start(stack)
+            sides = [
+                asyncio.create_task(self._read(stdout, to_session), name="stdout of an MCP server"),
+                asyncio.create_task(self._write(stdin, from_session, to_session), name="stdin of an MCP server"),
+                asyncio.create_task(self._listen(stderr), name="stderr of an MCP server"),
+            ]
+            try:
+                yield read_stream, write_stream
+            finally:
+                stdin.close()
+                try:
+                    await self._end()
+                finally:
+                    for side in sides:
+                        side.cancel()
+                    await asyncio.gather(*sides, return_exceptions=True)
+                    for stream in (to_session, read_stream, write_stream, from_session):
+                        stream.close()
+
+    async def _start(
+        self, stack: contextlib.AsyncExitStack
+    ) -> tuple[asyncio.WriteTransport, asyncio.StreamReader, asyncio.StreamReader]:
+        """Pipes of ours, not asyncio's: its wait for a child's end also waits for whoever holds its pipes."""
+        (child_in, our_in), (our_out, child_out), (our_err, child_err) = (os.pipe() for _ in range(3))
+        with contextlib.ExitStack() as childs:
+            for fd in (child_in, child_out, child_err):
+                childs.callback(os.close, fd)
+            loop = asyncio.get_running_loop()
+            stdin, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(our_in, "wb", buffering=0))
+            stack.callback(stdin.close)
+            readers = []
+            for fd in (our_out, our_err):
+                reader = asyncio.StreamReader(limit=MESSAGE_BYTES)
+                protocol = asyncio.StreamReaderProtocol(reader)
+                pipe, _ = await loop.connect_read_pipe(lambda given=protocol: given, os.fdopen(fd, "rb", buffering=0))  # type: ignore[misc]
+                stack.callback(pipe.close)
+                readers.append(reader)
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self._command),
+                cwd=self._folder,
+                env=self._environ,
+                stdin=child_in,
+                stdout=child_out,
+                stderr=child_err,
+                start_new_session=True,
+            )
+        return stdin, readers[0], readers[1]
+
+    async def _read(
+        self, stdout: asyncio.StreamReader, to_session: MemoryObjectSendStream[SessionMessage | Exception]
+    ) -> None:
+        with to_session:
+            while True:
+                try:
+                    line = await stdout.readline()
+                except ValueError:
+                    self._broke = f"it sent a message of more than {MESSAGE_BYTES} bytes"
+                    return
+                if not line:
+                    await self._exited()
+                    return
+                message = _parsed(line)
+                if message is not None:
+                    try:
+                        await to_session.send(message)
+                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                        return
+
+    async def _write(
+        self,
+        stdin: asyncio.WriteTransport,
+        from_session: MemoryObjectReceiveStream[SessionMessage],
+        to_session: MemoryObjectSendStream[SessionMessage | Exception],
+    ) -> None:
+        async for sent in from_session:
+            if stdin.is_closing():
+                return
+            line = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
+            stdin.write(line.encode() + b"\n")
+
+    async def _listen(self, stderr: asyncio.StreamReader) -> None:
+        while piece := await stderr.read(8192):
+            self._said = (self._said + piece.decode(errors="replace"))[-SAID_CHARS:]
+
+    async def _exited(self) -> bool:
+        """Whether it ended within GRACE_S. By looking: see `_start`."""
+        assert self._process is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await self._process.wait()
+        return self._process.returncode is not None
+
+    async def _end(self) -> None:
+        assert self._process is not None
+        try:
+            if not await self._exited():
+                self._signal(signal.SIGTERM)
+                await self._exited()
+        finally:
+            # Also when it ended by itself, or this wait was cancelled: its group may live on without it.
+            self._signal(signal.SIGKILL)
+        await self._exited()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _parsed(line: bytes) -> SessionMessage | None:
+    """None for what is no message: some servers log to stdout."""
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValidationError:
+        return None

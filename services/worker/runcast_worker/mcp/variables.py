@@ -1,0 +1,33 @@
+"""`${NAME}` in what an agents file gives to an MCP server: taken from the worker's environment. Pure."""
+
+import re
+from collections.abc import Mapping
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+"""Of the worker's environment a server is given these; whatever else it needs, the agents file names."""
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+class Unset(Exception):
+    """A variable that is named is not set."""
+
+
+def resolve(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The values with every `${NAME}` replaced. Raises Unset."""
+    return {name: _resolve(name, value, environ) for name, value in given.items()}
+
+
+def environment(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """All that a server's process gets. Raises Unset."""
+    inherited = {name: environ[name] for name in INHERITED if name in environ}
+    return inherited | resolve(given, environ)
+
+
+def _resolve(name: str, value: str, environ: Mapping[str, str]) -> str:
+    def look_up(found: re.Match[str]) -> str:
+        if found[1] not in environ:
+            raise Unset(f"{name} needs ${{{found[1]}}}, which is not set in the worker's environment")
+        return environ[found[1]]
+
+    return _REFERENCE.sub(look_up, value)

@@ -1,0 +1,38 @@
+"""A server without the `mcp` package, for what a proper one does not do. The first argument says what."""
+
+import json
+import sys
+import time
+
+LISTED = [{"name": "call", "inputSchema": {"type": "object"}}]
+
+
+def say(message: dict[str, object]) -> None:
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+
+
+def main() -> None:
+    how = sys.argv[1]
+    if how == "mute":
+        time.sleep(600)
+    if how == "broken":
+        sys.exit("cannot read its configuration")
+    for line in sys.stdin:
+        request = json.loads(line)
+        method, id_ = request["method"], request.get("id")
+        if method == "initialize":
+            print("starting up …", flush=True)  # no message: as some servers do
+            about = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
+            say({"id": id_, "result": {**about, "serverInfo": {"name": "raw", "version": "1"}}})
+        elif method == "tools/list":
+            say({"id": id_, "result": {"tools": LISTED}})
+        elif method == "tools/call" and how == "nonsense":
+            say({"id": id_, "result": {"content": "nothing of the kind"}})
+        elif method == "tools/call" and how == "endless":
+            while True:
+                sys.stdout.write("x" * 65536)
+        elif id_ is not None:
+            say({"id": id_, "error": {"code": -32601, "message": "no such method"}})
+
+
+main()
