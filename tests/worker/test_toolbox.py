@@ -1,18 +1,30 @@
 """The toolbox: whatever a call is given and comes to, its events can be written."""
 
+import asyncio
+import hashlib
+import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from pydantic import JsonValue
+from redis.asyncio import Redis
 
 from runcast_events.codec import Envelope
 from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolError
+from runcast_events.log import EventLog, Hold
+from runcast_events.redis import connect
+from runcast_tasks.outputs import Outputs, find_output, read_output
 from runcast_worker import toolbox as toolbox_module
 from runcast_worker.metrics import Metrics
-from runcast_worker.toolbox import MESSAGE_BYTES, Toolbox, all_tools
-from runcast_worker.tools import ARGUMENTS_BYTES, Surroundings, ToolFailed
+from runcast_worker.redaction import Redactor
+from runcast_worker.toolbox import MESSAGE_BYTES, Toolbox
+from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, Tool, ToolFailed
+from runcast_worker.tools.all import all_tools
+from tests.attempts import claim, submit
 
 
 @pytest.fixture
@@ -84,3 +96,215 @@ async def test_a_name_that_no_tool_has_is_cut(toolbox: Toolbox) -> None:
     """It is a model's, and may be anything."""
     events = await call(toolbox, "x" * 100_000)
     assert error_of(events).code == "unknown_tool"
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+class Says:
+    """A tool that streams and answers what it is made with."""
+
+    name = "says"
+    description = "Says it."
+    changes = False
+
+    class arguments(Arguments):
+        word: str = ""
+        how: Literal["loud", "low"] = "low"
+
+    def __init__(self, result: Any = None, streamed: Sequence[str] = (), name: str = "says") -> None:
+        self._result, self._streamed, self.name = result, streamed, name
+
+    async def call(self, arguments: Any, surroundings: Surroundings, tell: Tell) -> Any:
+        for piece in self._streamed:
+            await tell.stream("stdout", piece)
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+
+@asynccontextmanager
+async def a_toolbox(folder: Path, *tools: Tool, **options: Any) -> AsyncIterator[Toolbox]:
+    async def acknowledged() -> None: ...
+
+    async with Toolbox(Surroundings(folder), ["shell"], acknowledged, Metrics(), more=tools, **options) as box:
+        yield box
+
+
+def complete_of(events: list[Event]) -> ToolCallComplete:
+    complete = events[-1]
+    assert isinstance(complete, ToolCallComplete)
+    return complete
+
+
+@pytest.fixture
+async def hold(redis: Redis) -> Hold:
+    """Of a running attempt, which the session's keys live with."""
+    log = EventLog(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    await attempt.append(log, attempt.started())
+    return attempt.hold
+
+
+async def kept_text(redis: Redis, hold: Hold, url: str | None) -> str:
+    assert url == f"/api/tasks/{hold.task_id}/tool-calls/1.0/output"
+    kept = await find_output(redis, hold.keys, hold.task_id, "1.0")
+    return b"".join([piece async for piece in read_output(redis, kept)]).decode()
+
+
+async def test_a_long_output_is_told_as_head_and_tail_and_kept_whole(tmp_path: Path, redis: Redis, hold: Hold) -> None:
+    """The model is given what the event shows; the event says where the whole is, and how long."""
+    async with a_toolbox(tmp_path, outputs=Outputs(redis, hold, 10**8)) as box:
+        events = await call(box, "shell", command="seq 1 200000")
+    complete, whole = complete_of(events), "".join(f"{i}\n" for i in range(1, 200_001))
+    assert isinstance(complete.result, dict)
+    output = str(complete.result["output"])
+    assert output.startswith("1\n2\n")
+    assert output.endswith("199999\n200000\n")
+    assert f"{len(whole)} bytes in all; the middle is left out" in output
+    assert len(Envelope("s1", "s1.abcdefghij", 1).encode(complete).payload) < 64 * 1024
+    assert (complete.size, complete.sha256) == (len(whole), hashlib.sha256(whole.encode()).hexdigest())
+    assert await kept_text(redis, hold, complete.output_url) == whole
+
+
+@pytest.mark.parametrize("command", ["yes ä | head -c 60000; exit 1", "yes x | head -c 600000; sleep 60"])
+async def test_an_output_between_the_bounds_and_one_that_was_killed_are_kept_too(
+    tmp_path: Path, redis: Redis, hold: Hold, command: str
+) -> None:
+    """Wherever less than the whole is told, the whole is kept."""
+    async with a_toolbox(tmp_path, outputs=Outputs(redis, hold, 10**8)) as box:
+        complete = complete_of(await call(box, "shell", command=command, timeout_s=1))
+    text = await kept_text(redis, hold, complete.output_url)
+    assert len(text.encode()) == complete.size
+    assert set(text) <= set("äxy\n\ufffd")
+
+
+async def test_a_long_result_is_told_as_a_text_that_says_so(tmp_path: Path, redis: Redis, hold: Hold) -> None:
+    """Never as JSON that silently lost its middle; what was streamed before gives way to it."""
+    result = {"rows": [{"n": n, "text": "ä" * 100} for n in range(2000)]}
+    tools = (Says(result, ["x" * 100_000], "rows"), Says("line\n" * 100_000, (), "text"))
+    async with a_toolbox(tmp_path, *tools, outputs=Outputs(redis, hold, 10**8)) as box:
+        complete = complete_of(await call(box, "rows"))
+        whole = json.dumps(result, ensure_ascii=False)
+        assert isinstance(complete.result, str)
+        assert f"{len(whole.encode())} bytes of JSON in all; the middle is left out" in complete.result
+        assert await kept_text(redis, hold, complete.output_url) == whole
+        assert complete.size == len(whole.encode())
+        complete = complete_of(await call(box, "text"))
+        assert "500000 bytes in all" in str(complete.result)
+        assert await kept_text(redis, hold, complete.output_url) == "line\n" * 100_000
+
+
+async def test_what_cannot_be_kept_fails_no_call(tmp_path: Path, redis: Redis, hold: Hold) -> None:
+    """Too much for the session, or a store that is away: the event then has no url."""
+    for outputs in (
+        Outputs(redis, hold, 100_000),
+        Outputs(connect("redis://127.0.0.1:1", "t", retries=0), hold, 10**8),
+    ):
+        async with a_toolbox(tmp_path, Says("y" * 200_000), outputs=outputs) as box:
+            for name, arguments in (("shell", {"command": "yes | head -c 2000000"}), ("says", {})):
+                complete = complete_of(await call(box, name, **arguments))
+                assert complete.error is None
+                assert complete.size
+                assert complete.output_url is None
+    assert not await redis.exists(hold.keys.outputs)
+
+
+async def test_calls_run_side_by_side(tmp_path: Path) -> None:
+    """Each waits for the other: one after the other they would never end."""
+    async with a_toolbox(tmp_path) as box:
+        commands = ["touch a; until [ -e b ]; do sleep 0.01; done", "touch b; until [ -e a ]; do sleep 0.01; done"]
+        calls = [box.call(1, index, "shell", {"command": command}) for index, command in enumerate(commands)]
+
+        async def events(called: AsyncIterator[Event]) -> list[Event]:
+            return [event async for event in called]
+
+        async with asyncio.timeout(10):
+            told = await asyncio.gather(*map(events, calls))
+    assert [complete_of(events).tool_call_id for events in told] == ["1.0", "1.1"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ('{"word": "x"', "Expecting ',' delimiter at character 13 of 12"),
+        ("[1]", "they are a list"),
+        ("", "Expecting value at character 1 of 0"),
+        ("[" * 100_000, "nested too deep"),
+        ("\ud800", "Expecting value"),
+    ],
+)
+async def test_arguments_that_are_no_json_object_are_shown_and_explained(tmp_path: Path, raw: str, why: str) -> None:
+    """The event has what the model said; the model is told what was expected."""
+    async with a_toolbox(tmp_path, Says()) as box:
+        events = [event async for event in box.call(1, 0, "says", {}, raw_arguments=raw, provider_id="call_1")]
+    start, error = events[0], error_of(events)
+    assert isinstance(start, ToolCallStart)
+    assert (start.arguments, start.provider_id) == ({}, "call_1")
+    assert start.raw_arguments is not None
+    assert start.raw_arguments[:4] == raw.encode(errors="replace").decode()[:4]
+    Envelope("s1", "s1.abcdefghij", 1).encode(start)
+    assert error.code == "invalid_arguments"
+    assert why in error.message
+    assert 'expected an object with word: string, how: "loud" | "low"' in error.message
+
+
+async def test_arguments_that_do_not_fit_are_explained(tmp_path: Path) -> None:
+    """Each wrong field, and what was expected of all."""
+    async with a_toolbox(tmp_path, Says()) as box:
+        error = error_of(await call(box, "says", word=1, surprise=True))
+        assert "word: Input should be a valid string" in error.message
+        assert "surprise: Extra inputs are not permitted" in error.message
+        assert "expected an object with word: string" in error.message
+        deep: Any = 1
+        for _ in range(500):
+            deep = [deep]
+        assert "nested too deep" in error_of(await call(box, "says", word=deep)).message
+        unknown = error_of(await call(box, "say"))
+        assert (unknown.code, unknown.message) == ("unknown_tool", "no tool 'say'; there are: shell, says")
+
+
+async def test_calls_are_timed_by_tool_and_outcome(tmp_path: Path) -> None:
+    """Labels are names of ours; a server's tool is `mcp`, and what a model makes up `unknown`."""
+    async with a_toolbox(tmp_path, Says()) as box:
+        for name in ("shell", "says", "x" * 300):
+            await call(box, name, **({"command": "true"} if name == "shell" else {}))
+        sample = box._metrics.registry.get_sample_value
+        for tool, outcome in (("shell", "ok"), ("mcp", "ok"), ("unknown", "error")):
+            assert sample("runcast_tool_seconds_count", {"tool": tool, "outcome": outcome}) == 1
+            assert sample("runcast_tool_calls_total", {"tool": tool, "outcome": outcome}) == 1
+
+
+async def test_a_tool_of_a_server_does_not_take_the_place_of_ours(tmp_path: Path) -> None:
+    """Not even of one that the agent is not given."""
+    async with a_toolbox(tmp_path, Says("x", (), "shell"), Says("x", (), "fetch"), Says("x", (), "b")) as box:
+        assert [tool.name for tool in box.offered] == ["shell", "b"]
+        assert box.offered[0].changes
+
+
+async def test_no_secret_is_told_wherever_it_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In arguments, ids, names, streams, results, errors and the logging of an error of ours."""
+    secret = "correct-horse-battery"
+    tools = [
+        Says({"a": [secret], secret: 1}, [secret[:5], secret[5:]], "result"),
+        Says(ToolFailed("failed", f"no {secret}"), (), "failed"),
+        Says(RuntimeError(f"ours {secret}"), (), "broken"),
+    ]
+    async with a_toolbox(tmp_path, *tools, redactor=lambda: Redactor([secret])) as box:
+        told: list[Event] = []
+        for name in ("result", "failed", "broken", secret):
+            told += await call(box, name, word=secret)
+            told += [e async for e in box.call(1, 0, name, {}, raw_arguments=f"{{{secret}", provider_id=secret)]
+            told += await call(box, name, word=secret * 5000)
+    written = "".join(event.model_dump_json() for event in told)
+    assert "[secret]" in written
+    assert "ours [secret]" in caplog.text
+    assert secret not in written + caplog.text
+
+
+async def test_a_result_that_is_no_json_is_an_error_of_ours(tmp_path: Path) -> None:
+    """Instead of an event that cannot be written."""
+    async with a_toolbox(tmp_path, Says(float("nan")), Says({"a": "\ud800"}, (), "lone")) as box:
+        assert error_of(await call(box, "says")).code == "internal"
+        assert complete_of(await call(box, "lone")).result == {"a": "?"}

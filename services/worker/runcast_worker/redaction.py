@@ -75,15 +75,13 @@ class Redactor:
         return Redactor(self._needles)._show(text, len(text)) if self._needles else text
 
     def value(self, value: JsonValue) -> JsonValue:
-        """Every text of a JSON value, the names of its objects too."""
-        if not self._needles:
-            return value
+        """Every text of a JSON value, the names of its objects too; lone surrogates, which are no Unicode, replaced."""
         if isinstance(value, str):
-            return self.whole(value)
+            return self.whole(value.encode(errors="replace").decode())
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, dict):
-            return {self.whole(name): self.value(item) for name, item in value.items()}
+            return {str(self.value(name)): self.value(item) for name, item in value.items()}
         return value
 
     def _show(self, text: str, end: int) -> str:

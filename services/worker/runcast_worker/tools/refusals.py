@@ -8,19 +8,28 @@ from pydantic import JsonValue, ValidationError
 from runcast_worker.tools import ARGUMENTS_BYTES, Tool, ToolFailed
 from runcast_worker.tools.excerpt import json_bytes
 
+DEPTH = 64
+"""Levels of lists and objects in arguments."""
 PROBLEMS = 20
 """Wrong fields that are told."""
 
 
 def check_size(arguments: dict[str, JsonValue]) -> None:
     """Raises ToolFailed where no event could hold them."""
+    if _deeper(arguments, DEPTH):
+        raise ToolFailed("invalid_arguments", f"the arguments are nested too deep; expected at most {DEPTH} levels")
     try:
         size = json_bytes(arguments)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ToolFailed("invalid_arguments", f"the arguments cannot be written as JSON: {error}") from None
     if size > ARGUMENTS_BYTES:
         message = f"the arguments take {size} bytes as JSON; expected at most {ARGUMENTS_BYTES}"
         raise ToolFailed("invalid_arguments", message)
+
+
+def _deeper(value: JsonValue, levels: int) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(not levels or _deeper(item, levels - 1) for item in items)
 
 
 def unparsable(raw: str, tool: Tool | None) -> ToolFailed:

@@ -5,6 +5,7 @@ was checked: what the name resolves to a moment later does not matter. Host and 
 """
 
 import asyncio
+import re
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Collection
@@ -22,6 +23,9 @@ PORTS = frozenset({80, 443})
 URL_CHARS = 4096
 USER_AGENT = "runcast-fetch/0.1"
 ACCEPT = "text/markdown, text/html;q=0.9, application/json;q=0.9, text/*;q=0.8, */*;q=0.1"
+
+_HOST = re.compile(rb"[a-z0-9._-]+|[0-9a-f:.]+")
+"""As bytes of the URL, where other letters are IDNA by now; no zone of a link-local address."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -130,6 +134,8 @@ def parse(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
         raise ToolFailed("invalid_url", f"{shown} is no URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ToolFailed("invalid_url", f"{shown}: expected http://… or https://…")
+    if not _HOST.fullmatch(url.raw_host):
+        raise ToolFailed("invalid_url", f"{url.host[:80]!r} is no host name")
     if url.userinfo:
         raise ToolFailed("invalid_url", "a URL with a user or a password is refused; expected one without")
     return url
