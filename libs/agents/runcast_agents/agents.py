@@ -55,7 +55,8 @@ class _Table(BaseModel):
 
 
 class Limits(_Table):
-    """What one task may take, over all its attempts' calls; beyond it the task fails, its kind names the limit."""
+    """What one task may take; beyond it the task fails, and its kind names the limit. Tokens and cost are counted over
+    all its attempts, the others in each."""
 
     iterations: Positive = 100
     tool_calls: Positive = 500

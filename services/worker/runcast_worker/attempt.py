@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import aclosing
-from functools import partial
 from time import monotonic
 
 from redis.exceptions import RedisError
@@ -33,18 +32,14 @@ from runcast_events.log import Appended
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
-from runcast_tasks.conversation import read_conversation, read_plan
 from runcast_tasks.errors import LeaseLapsed
-from runcast_tasks.outputs import Outputs
 from runcast_tasks.submit import message
-from runcast_worker.board import Board
 from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
-from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.engines import EngineError
 from runcast_worker.limits import Meter, wall_time
 from runcast_worker.reaper import LATER_S
-from runcast_worker.toolbox import Toolbox
-from runcast_worker.tools import Surroundings
+from runcast_worker.stage import open_stage
 from runcast_worker.workspace import Workspace, open_workspace
 from runcast_worker.writer import Writer
 
@@ -77,7 +72,6 @@ class Attempt:
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
         EventsError or RedisError where the hold was lost; it then has stopped without a word, as when cancelled."""
-        hearing = self._deps.alerts.hearing(self._tenant, self._record.id, self._publisher.control)
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
                 group.create_task(self._keep(), name="lease keeper"),
@@ -85,7 +79,7 @@ class Attempt:
                 group.create_task(self._fail_with_publisher(), name="publisher's watch"),
             ]
             try:
-                with hearing:
+                with self._deps.alerts.hearing(self._tenant, self._record.id, self._publisher.control):
                     outcome = await self._live()
                 await self._publisher.acknowledged()
             finally:
@@ -198,32 +192,13 @@ class Attempt:
         started = self._publisher.last
         if started is None or started.control or started.duplicate:
             await self._watch.nobody_asked()
-        deps, keys = self._deps, self._claim.hold.keys
-        self._writer.board = Board(await read_plan(deps.events, keys))
-        surroundings = Surroundings(
-            workspace.folder,
-            agent.read_only,
-            deps.sandbox,
-            agent.sandbox,
-            agent.fetch_allow,
-            lambda: self._writer.board.phases,
-        )
-        toolbox = Toolbox(
-            surroundings,
-            agent.tools,
-            self._publisher.acknowledged,
-            deps.metrics,
-            redactor=deps.redactor,
-            outputs=Outputs(deps.events, self._claim.hold, deps.settings.outputs_max_bytes),
-        )
-        conversation = partial(read_conversation, deps.events, keys, self._record.id)
-        task = EngineTask(self._record, agent, surroundings, toolbox, conversation, deps.redactor)
-        write, meter = self._writer.write, Meter(agent.limits)
+        write, meter = self._writer.write, Meter(agent.limits, self._record.usage)
+        engine = self._deps.engines[agent.engine]
         turn = TURN
         async with (
             wall_time(agent.limits.wall_time_s),
-            toolbox,
-            aclosing(deps.engines[agent.engine].run(task)) as events,
+            open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
+            aclosing(engine.run(task)) as events,
         ):
             async for event in events:
                 kind = event.event_type

@@ -6,18 +6,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from runcast_agents import Limits
-from runcast_events.events import Event, TokenUsage
+from runcast_events.events import Event, TokenUsage, Usage
 from runcast_worker.engines import EngineError
 
 
 class Meter:
     """Shown every event of an engine before it is written: one that would go beyond a limit is not. What a model took
-    is known when it has answered, so tokens and cost stop what would follow."""
+    is known when it has answered, so tokens and cost stop what would follow. `before`: what earlier attempts took."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, before: Usage | None = None) -> None:
+        before = before or Usage()
         self._limits = limits
-        self._iterations = self._tool_calls = self._tokens = 0
-        self._cost = 0.0
+        self._iterations = self._tool_calls = 0
+        self._tokens, self._cost = before.input + before.output, before.cost_usd or 0.0
         self._count: dict[str, Callable[[Any], None]] = {
             "iteration_start": self._iteration,
             "tool_call_start": self._tool_call,
