@@ -1,18 +1,24 @@
 """plan, todos, progress and list_folder: what they tell, and what they refuse."""
 
+import json
 import os
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
+from redis.asyncio import Redis
 
-from runcast_events.events import Event
+from runcast_events.events import Event, ToolCallComplete
+from runcast_worker.engines import EngineTask
 from runcast_worker.tools import list_folder as list_folder_module
 from runcast_worker.tools.all import all_tools
 from runcast_worker.tools.list_folder import ListFolder
 from runcast_worker.tools.plan import PlanTool
 from runcast_worker.tools.progress import ProgressTool
 from runcast_worker.tools.todos import Todos
+from tests.attempts import session_keys
+from tests.worker.conftest import Client, StartWorker
 from tests.worker.tools.calling import Call
 
 
@@ -111,3 +117,36 @@ def test_every_tool_and_every_argument_is_described() -> None:
         assert len(tool.description) > 40, tool.name
         for name, argument in tool.arguments.model_json_schema()["properties"].items():
             assert argument.get("description") or name in ("limit", "done"), f"{tool.name}.{name}"
+
+
+class Planner:
+    """An engine that makes a plan, begins its first phase, and completes one that there is not."""
+
+    def __init__(self) -> None:
+        self.told: list[ToolCallComplete] = []
+
+    async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+        actions: list[dict[str, JsonValue]] = [
+            {"action": "create", "goal": "Build it", "phases": ["Look", "Write"]},
+            {"action": "start", "phase_id": "p1"},
+            {"action": "complete", "phase_id": "p3"},
+        ]
+        for index, arguments in enumerate(actions):
+            async for event in task.tools.call(1, index, "plan", arguments):
+                if isinstance(event, ToolCallComplete):
+                    self.told.append(event)
+                yield event
+
+
+async def test_the_plan_of_a_session_is_what_its_calls_made(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Through a real worker: a call knows the phases that an earlier one made, and the session's record has them."""
+    engine = Planner()
+    async with start_worker({"demo": engine}):
+        log = await client.ended(await client.submit())
+    told = [entry.type for entry in log if entry.type in ("plan_created", "phase_start", "phase_complete")]
+    assert told == ["plan_created", "phase_start"]
+    assert [call.error and call.error.code for call in engine.told] == [None, None, "unknown_phase"]
+    plan = json.loads(await redis.hget(session_keys().session, "plan") or "null")  # type: ignore[misc]
+    assert [phase["state"] for phase in plan["phases"]] == ["active", "pending"]
