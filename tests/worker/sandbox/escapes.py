@@ -26,7 +26,7 @@ class Escape:
 CONNECT = """
 import socket, sys
 s = socket.socket({family}); s.settimeout(0.5)
-try: s.connect({address}); print("ESCAPED")
+try: s.connect({address}); s.send(b"x"); s.recv(9); print("ESCAPED")
 except OSError as error: print(error)
 """
 DAEMON = """
@@ -39,15 +39,19 @@ if os.fork() == 0:
 os.wait()
 """
 
+# fmt: off
 ESCAPES = (
     # --- to live on -------------------------------------------------------------------------------------------------
     Escape("a setsid daemon", "closed", "closed", "setsid sleep 300 & exit 0"),
     Escape("a double fork with setsid", "closed", "closed", program=DAEMON),
     Escape("nohup", "closed", "closed", "nohup sleep 300 >/dev/null 2>&1 & exit 0"),
-    Escape("an empty environment and another folder", "closed", "closed", "cd /; setsid env -i sleep 300.{mark} & exit 0"),
     Escape(
-        "ignoring SIGTERM", "ends with the call", "ends with the call", "trap '' TERM; while :; do sleep 0.1; done"
+        "an empty environment and another folder",
+        "closed",
+        "closed",
+        "cd /; setsid env -i sh -c 'sleep 300; :' {mark} & exit 0",
     ),
+    Escape("ignoring SIGTERM", "ends with the call", "ends with the call", "trap '' TERM; while :; do sleep 0.1; done"),
     Escape("stopping itself", "ends with the call", "ends with the call", "kill -STOP $$"),
     # --- to take everything -----------------------------------------------------------------------------------------
     Escape("a fork bomb", "processes", "processes", "f() {{ f | f & }}; f; sleep 10"),
@@ -57,7 +61,7 @@ ESCAPES = (
         "100 MB in each of eight processes",
         "memory",
         "memory",
-        program="import os, time\nfor _ in range(3): os.fork()\nx = b'x' * 100_000_000\ntime.sleep(10)\nprint('ESCAPED')",
+        program="import os, time\nfor _ in range(3): os.fork()\nx = b'x' * 10**8\ntime.sleep(10)\nprint('ESCAPED')",
     ),
     Escape("one big file", "closed", "closed", "head -c 20000000 /dev/zero > big && echo ESCAPED"),
     Escape(
@@ -70,7 +74,8 @@ ESCAPES = (
         "a million empty files",
         "disk",
         "disk",
-        program="import os\nfor n in range(1_000_000): os.close(os.open(f'f{n}', os.O_CREAT))\nprint('ESCAPED')",
+        program="import os\nfor n in range(1_000_000): os.close(os.open('f' + str(n), os.O_CREAT))\nprint('ESCAPED')",
+        policy={"cpu_s": 20, "disk_mb": 4},
     ),
     Escape(
         "files below 300 folders",
@@ -104,39 +109,58 @@ ESCAPES = (
     ),
     Escape("the worker's environ", "closed", "closed", "grep -q CANARY /proc/{worker}/environ && echo ESCAPED"),
     Escape("the worker's memory", "closed", "closed", "head -c 0 /proc/{worker}/mem && echo ESCAPED"),
-    Escape("the worker's descriptors", "closed", "closed", "ls /proc/{worker}/fd && echo ESCAPED"),
+    Escape("the worker's descriptors", "closed", "closed", "readlink /proc/{worker}/fd/0 && echo ESCAPED"),
     Escape("a file beside the workspace", "closed", "open", "grep secret ../secret.txt && echo ESCAPED"),
     Escape("a symlink out", "closed", "open", "ln -s ../secret.txt way && cat way && echo ESCAPED"),
-    Escape("the user's home", "closed", "open", "ls {home} && ls -a {home} | grep -q . && echo ESCAPED"),
+    Escape("the names beside the workspace", "closed", "open", "ls .. | grep -q secret && echo ESCAPED"),
     Escape("password hashes", "closed", "closed", "test -r /etc/shadow && [ $(id -u) != 0 ] && echo ESCAPED"),
     # --- to change what is not its own ------------------------------------------------------------------------------
     Escape("writing to /etc", "closed", "closed", "echo x > /etc/{mark} && echo ESCAPED", landlock=1),
     Escape("writing to /usr", "closed", "closed", "echo x > /usr/{mark} && echo ESCAPED", landlock=1),
     Escape("writing beside the workspace", "closed", "closed", "echo x > ../new.txt && echo ESCAPED", landlock=1),
-    Escape("deleting the workspace", "closed", "closed", 'cd /; rm -rf "$HOME"; test -d "$HOME" || echo ESCAPED', landlock=1),
+    Escape(
+        "deleting the workspace",
+        "closed",
+        "closed",
+        'cd /; rm -rf "$HOME"; test -d "$HOME" || echo ESCAPED',
+        landlock=1,
+    ),
     Escape("mount", "closed", "closed", "mount -t tmpfs none /mnt && echo ESCAPED"),
     Escape("unshare", "closed", "closed", "unshare -m true && echo ESCAPED"),
     Escape("chroot", "closed", "closed", "chroot / /bin/true && echo ESCAPED"),
     Escape("mknod", "closed", "closed", "mknod disk b 254 0 && echo ESCAPED"),
     # --- to reach others --------------------------------------------------------------------------------------------
     Escape(
-        "the store's port", "closed", "closed", landlock=4,
+        "the store's port",
+        "closed",
+        "closed",
+        landlock=4,
         program=CONNECT.format(family="socket.AF_INET", address='("127.0.0.1", {port})'),
     ),
     Escape(
-        "the metadata address", "closed", "closed", landlock=4,
+        "the metadata address",
+        "closed",
+        "closed",
+        landlock=4,
         program=CONNECT.format(family="socket.AF_INET", address='("169.254.169.254", 80)'),
     ),
     Escape(
-        "UDP", "closed", "open",
-        program='import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", {port}))\nprint("ESCAPED")',
+        "UDP",
+        "closed",
+        "open",
+        program=CONNECT.format(family="socket.AF_INET, socket.SOCK_DGRAM", address='("127.0.0.1", {udp})'),
     ),
     Escape(
-        "a unix socket of the host", "closed", "open",
+        "a unix socket of the host",
+        "closed",
+        "open",
         program=CONNECT.format(family="socket.AF_UNIX", address='"../socket"'),
     ),
     Escape(
-        "an abstract socket of the host", "closed", "closed", landlock=6,
+        "an abstract socket of the host",
+        "closed",
+        "closed",
+        landlock=6,
         program=CONNECT.format(family="socket.AF_UNIX", address=r'"\0{mark}"'),
     ),
     Escape("the worker's terminal", "closed", "closed", "exec 3< /dev/tty && echo ESCAPED"),
@@ -145,16 +169,29 @@ ESCAPES = (
     Escape("killing the worker", "closed", "closed", "kill -9 {worker} && echo ESCAPED", landlock=6),
     # Only where it cannot reach anybody: without Landlock it would be the whole machine of whoever runs this as root.
     Escape("killing everybody", "closed", "closed", "{alone} || {{ echo ESCAPED; exit; }}; kill -9 -1", landlock=6),
-    Escape("tracing the worker", "closed", "closed", program="""
+    Escape(
+        "tracing the worker",
+        "closed",
+        "closed",
+        program="""
 import ctypes
 if ctypes.CDLL(None).ptrace(16, {worker}, 0, 0) == 0: print("ESCAPED")
-"""),
+""",
+    ),
     Escape(
-        "writing to what its parent reads", "closed", "closed",
+        "writing to what its parent reads",
+        "closed",
+        "closed",
         'for f in /proc/$PPID/fd/*; do echo "ended 0 - 0" > $f; done 2>/dev/null; exit 7',
     ),
     # --- to confuse -------------------------------------------------------------------------------------------------
-    Escape("a file name with newlines", "closed", "closed", "touch \"$(printf 'a\\nb c (x')\"; cp /bin/sleep \"$(printf 'x) R 1\\n9')\"; ./x* 0.2"),
+    Escape(
+        "a file name with newlines",
+        "closed",
+        "closed",
+        r"""touch "$(printf 'a\nb c (x')"; cp /bin/sleep "$(printf 'x) R 1\n9')"; ./x* 0.2""",
+    ),
     Escape("yes", "ends with the call", "ends with the call", "yes"),
     Escape("a line without end", "ends with the call", "ends with the call", r"yes | tr -d '\n'"),
-)  # fmt: skip
+)
+# fmt: on

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -35,11 +36,17 @@ class Place:
     names: dict[str, Any]
 
 
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._transport.sendto(data, addr)
+
+
 @pytest.fixture(scope="module")
 def worker() -> Iterator[int]:
     """Stands for a worker: hidden as a worker is, with a secret in its environment."""
-    import subprocess
-
     environ = {**os.environ, "CANARY": "canary-of-the-worker"}
     pipe = subprocess.PIPE
     with subprocess.Popen((sys.executable, "-c", VICTIM), env=environ, stdin=pipe, stdout=pipe) as process:
@@ -58,19 +65,25 @@ async def place(worker: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[P
     folder = Path(tempfile.mkdtemp(prefix="runcast-escapes-", dir=Path.home()))
     mark = f"{folder.name}-{os.getpid()}"
 
-    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(9))
         writer.close()
 
     try:
         (folder / "workspace").mkdir()
         (folder / "secret.txt").write_text("secret\n")
-        tcp = await asyncio.start_server(refuse, "127.0.0.1", 0)
-        unix = await asyncio.start_unix_server(refuse, folder / "socket")
-        abstract = await asyncio.start_unix_server(refuse, "\0" + mark)
+        tcp = await asyncio.start_server(answer, "127.0.0.1", 0)
+        unix = await asyncio.start_unix_server(answer, folder / "socket")
+        abstract = await asyncio.start_unix_server(answer, "\0" + mark)
+        echo, _ = await asyncio.get_running_loop().create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+        udp = echo.get_extra_info("sockname")[1]
         port = tcp.sockets[0].getsockname()[1]
-        yield Place(folder / "workspace", {"port": port, "worker": worker, "mark": mark, "home": Path.home()})
+        yield Place(
+            folder / "workspace", {"port": port, "udp": udp, "worker": worker, "mark": mark, "home": Path.home()}
+        )
         for server in (tcp, unix, abstract):
             server.close()
+        echo.close()
     finally:
         shutil.rmtree(folder)
 

@@ -17,28 +17,28 @@ STUBBORN_S = 5.0
 class Process:
     """`rss` in bytes, what is shared counted in full. `cpu_s`: its own and that of its children that it has reaped."""
 
-    __slots__ = ("cpu_s", "parent", "pid", "rss")
+    __slots__ = ("cpu_s", "group", "parent", "pid", "rss")
 
-    def __init__(self, pid: int, parent: int, rss: int, cpu_s: float) -> None:
-        self.pid, self.parent, self.rss, self.cpu_s = pid, parent, rss, cpu_s
+    def __init__(self, pid: int, parent: int, group: int, rss: int, cpu_s: float) -> None:
+        self.pid, self.parent, self.group, self.rss, self.cpu_s = pid, parent, group, rss, cpu_s
 
 
 def processes(foreign: set[str]) -> list[Process]:
     """Of the whole machine, without `foreign`; whoever of these has ended is taken out of it."""
-    names = {name for name in os.listdir("/proc") if name[0].isdigit()}
+    names = everybody()
     foreign &= names
     found = []
     for name in names - foreign:
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
             cpu_s = sum(map(int, fields[11:15])) * _TICK_S
-            found.append(Process(int(name), int(fields[1]), int(fields[21]) * _PAGE, cpu_s))
+            found.append(Process(int(name), int(fields[1]), int(fields[2]), int(fields[21]) * _PAGE, cpu_s))
     return found
 
 
-def others() -> set[str]:
-    """Who is there before the command is: none of these can become our descendant."""
-    return {name for name in os.listdir("/proc") if name[0].isdigit()} - {str(os.getpid())}
+def everybody() -> set[str]:
+    """The ids of all processes, as /proc has them."""
+    return {name for name in os.listdir("/proc") if name[0].isdigit()}
 
 
 def below(root: int, foreign: set[str]) -> list[Process]:
@@ -88,29 +88,32 @@ def reap(main: int) -> int | None:
 
 def end(main: int) -> int | None:
     """Kill all that is below this process, until nothing is. Returns the wait status of `main` if it ended here."""
+    # A whole group at once, which no fork of its members outruns; and with bubblewrap the namespace falls with it.
+    send_group(main, signal.SIGKILL)
     status = None
+    known: set[int] = set()
     deadline = monotonic() + STUBBORN_S
     while monotonic() < deadline:
-        # Stopped first: whoever forks faster than we kill is caught before it forks again.
-        stopped: set[int] = set()
-        while found := {process.pid for process in below(os.getpid(), set())} - stopped:
-            for pid in found:
-                send(pid, signal.SIGSTOP)
-            stopped |= found
-        for pid in stopped:
-            send(pid, signal.SIGKILL)
         try:
-            while stopped and monotonic() < deadline:
-                ended = reap(main)
-                status = status if ended is None else ended
-                living = {process.pid for process in below(os.getpid(), set())}
-                if not living or living - stopped:
-                    break
-                sleep(0.002)
             ended = reap(main)
-            status = status if ended is None else ended
         except ChildProcessError:
             return status
-        if not stopped:
-            sleep(0.002)
+        status = status if ended is None else ended
+        # Stopped before they are killed: whoever starts groups faster than we kill them is caught before the next.
+        stopped: set[int] = set()
+        while found := [process for process in below(os.getpid(), set()) if process.pid not in stopped]:
+            for process in found:
+                send(process.pid, signal.SIGSTOP)
+                stopped.add(process.pid)
+        for pid in stopped:
+            send(pid, signal.SIGKILL)
+        if stopped - known:  # as long as there are new ones they are worth chasing
+            known |= stopped
+            deadline = monotonic() + STUBBORN_S
+        sleep(0.002)
     return status
+
+
+def send_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

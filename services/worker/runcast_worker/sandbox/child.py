@@ -7,6 +7,7 @@ command's output and one socket; the worker says `t` (SIGTERM to all) or closes 
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from asyncio.subprocess import Process
@@ -20,10 +21,12 @@ from runcast_worker.sandbox import remains
 from runcast_worker.sandbox.report import Consumption, Report
 from runcast_worker.sandbox.streams import pipes, terminal
 
+logger = logging.getLogger(__name__)
+
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
 END_S = 6.0
-"""A guard gets this long to end what SIGKILL ends; then it is itself what hangs."""
+"""A guard is waited for this long; it ends what there is also without us."""
 START_S = 20.0
 """A machine may be busy."""
 _ROOT = Path(__file__).parents[2]
@@ -107,6 +110,9 @@ async def _end(guard: Process, writer: asyncio.StreamWriter, report: Report) -> 
         async with asyncio.timeout(END_S):
             code = await guard.wait()
     except TimeoutError:
+        if not remains.is_stopped(guard.pid):
+            logger.error("a guard has not ended its command in %g s; it goes on", END_S)
+            return
         guard.kill()
         code = await guard.wait()
     if code != 0 and report.started.done() and not report.started.exception():

@@ -48,7 +48,7 @@ async def find_sandbox(mode: Literal["auto", "required", "reduced"]) -> Sandbox:
 async def _failure(sandbox: Sandbox) -> str | None:
     """Why a command does not run in it as it should; None: it does."""
     with tempfile.TemporaryDirectory(prefix="runcast-probe-") as made:
-        folder = Path(os.path.realpath(made))
+        folder = Path(os.path.realpath(made))  # noqa: ASYNC240 - at start, once
         try:
             async with (
                 asyncio.timeout(PROBE_S),

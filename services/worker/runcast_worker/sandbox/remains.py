@@ -27,3 +27,12 @@ def _session(leader: int) -> list[int]:
                 if int(fields[3]) == leader and fields[0] not in (b"Z", b"X"):
                     found.append(int(name))
     return found
+
+
+def is_stopped(pid: int) -> bool:
+    """By a SIGSTOP."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
