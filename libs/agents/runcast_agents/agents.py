@@ -125,6 +125,7 @@ _ONLY = {
     "entry": ("python",),
     "options": ("python",),
     "command": ("process",),
+    "env": ("process",),
     "patterns": ("process",),
 }
 
@@ -162,6 +163,8 @@ class Agent(_Table):
 
     command: tuple[str, ...] = ()
     """The program and its arguments; `{prompt}` in them is the task's prompt."""
+    env: dict[str, str] = {}
+    """For the command, besides what every program in the sandbox gets; `${NAME}` as for an MCP server."""
     patterns: dict[Name, Pattern] = {}
     """What to extract from the lines: the group `value`, or the first group, or the whole match."""
 

@@ -1,4 +1,4 @@
-"""Which values are secrets: of the environment by their names, passwords in URLs, and what MCP servers are given."""
+"""Which values are secrets: of the environment by their names, passwords in URLs, and what commands and servers of agents are given."""
 
 import os
 import re
@@ -19,14 +19,14 @@ def known_secrets(environ: Mapping[str, str], agents: Iterable[Agent] = (), urls
     for url in (*environ.values(), *urls):
         found |= set(_passwords(url))
     for agent in agents:
-        for server in agent.mcp.values():
-            for name, value in (*server.env.items(), *server.headers.items()):
-                found |= set(_given(name, value, environ))
+        servers = [values for server in agent.mcp.values() for values in (server.env, server.headers)]
+        for name, value in [item for values in (agent.env, *servers) for item in values.items()]:
+            found |= set(_given(name, value, environ))
     return {value for value in found if _may_be_secret(value)}
 
 
 def _given(name: str, value: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Of a variable or a header of an MCP server: what it takes from the environment, whatever its name there; or what
+    """Of a variable or a header: what it takes from the environment, whatever its name there; or what
     stands in the file itself where its name says that it is a secret."""
     for reference in _REFERENCE.findall(value):
         yield environ.get(reference, "")

@@ -54,6 +54,10 @@ def agents_file(tmp_path: Path) -> Path:
         [agents.variable]
         engine = "process"
         command = ["/bin/sh", "-c", 'printf "%s|%s|" "$RUNCAST_PROMPT" "$TERM"; pwd']
+        [agents.given]
+        engine = "process"
+        command = ["/bin/sh", "-c", 'printf "%s|%s|" "$FROM_WORKER" "$TERM"; env | grep -c CANARY_OTHER; true']
+        env = {{ FROM_WORKER = "<${{CANARY_GIVEN}}>", TERM = "dumb" }}
         [agents.missing]
         engine = "process"
         command = ["no-such-program-here", "{{prompt}}"]
@@ -118,6 +122,23 @@ async def test_a_prompt_is_also_a_variable(client: Client, start_worker: StartWo
     """Beside the allowlist; the program runs in the session's workspace."""
     events = await play(client, start_worker, "variable", "do $this")
     assert re.fullmatch(r"do \$this\|xterm-256color\|/.+", of_type(events, "log")[0]["line"])
+
+
+async def test_a_program_is_given_what_the_agents_file_names(
+    client: Client, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the worker's environment nothing else; what it was given is a secret, whatever its name."""
+    monkeypatch.setenv("CANARY_GIVEN", SECRET)
+    monkeypatch.setenv("CANARY_OTHER", "another-thing")
+    events = await play(client, start_worker, "given", "x")
+    assert of_type(events, "log")[0]["line"] == "<[secret]>|dumb|0"
+
+
+async def test_a_variable_that_is_not_set_fails_the_task(client: Client, start_worker: StartWorker) -> None:
+    """Before the program is started."""
+    events = await play(client, start_worker, "given", "x")
+    assert (events[-1]["event_type"], events[-1]["kind"]) == ("task_failed", "process")
+    assert "FROM_WORKER needs ${CANARY_GIVEN}" in events[-1]["error"]
 
 
 async def test_extractions_follow_their_line(client: Client, start_worker: StartWorker) -> None:
