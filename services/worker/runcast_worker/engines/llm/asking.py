@@ -65,7 +65,7 @@ class Asking:
             ask += 1
             name, model = self._models[0]
             parts = Parts(iteration, ask, self._outbox)
-            response, took, fault = await self._once(name, model, history, offered, parts)
+            response, took, fault = await self._once(iteration, name, model, history, offered, parts)
             usage = _sum(usage, took)
             if fault is None and response is not None:
                 return Answer(response, [part for part in response.parts if isinstance(part, ToolCallPart)], usage)
@@ -86,7 +86,13 @@ class Asking:
                 raise EngineError(fault.sentence, fault.kind, retryable=fault.retryable)
 
     async def _once(
-        self, name: str, model: Model, history: History, offered: ModelRequestParameters, parts: Parts
+        self,
+        iteration: int,
+        name: str,
+        model: Model,
+        history: History,
+        offered: ModelRequestParameters,
+        parts: Parts,
     ) -> tuple[ModelResponse | None, Usage, Fault | None]:
         response: ModelResponse | None = None
         stream: StreamedResponse | None = None
@@ -104,10 +110,10 @@ class Asking:
             fault = fault_of(error, name)
             if fault is None:
                 raise
-        took = await self._told(name, stream)
+        took = await self._told(name, iteration, stream)
         return response, took, fault
 
-    async def _told(self, name: str, stream: StreamedResponse | None) -> Usage:
+    async def _told(self, name: str, iteration: int, stream: StreamedResponse | None) -> Usage:
         """Tell what the request took, also where it failed half way."""
         usage = None if stream is None else stream.usage
         if stream is None or usage is None or not (usage.input_tokens or usage.output_tokens):
@@ -118,7 +124,7 @@ class Asking:
             cached=usage.cache_read_tokens,
             cost_usd=_cost(stream.get()),
         )
-        await self._outbox.put(TokenUsage(model=name, **took.model_dump()))
+        await self._outbox.put(TokenUsage(iteration=iteration, model=name, **took.model_dump()))
         return took
 
     async def _reset(self, parts: Parts, iteration: int) -> None:
