@@ -83,8 +83,9 @@ class Stack:
     `pinned`: what is measured gets the first core, the store the second, where also this process then runs.
     """
 
-    def __init__(self, *, pinned: bool = True, **settings: str) -> None:
+    def __init__(self, *, pinned: bool = True, agents: str = AGENTS, **settings: str) -> None:
         self._cores = cores() if pinned else None
+        self._agents = agents
         self._settings = settings
         self._ending = ExitStack()
         self._folder = Path()
@@ -98,7 +99,7 @@ class Stack:
         if self._cores:
             os.sched_setaffinity(0, {self._cores[1]})
         self._folder = Path(self._ending.enter_context(tempfile.TemporaryDirectory(prefix="runcast-bench-")))
-        (self._folder / "agents.toml").write_text(AGENTS)
+        (self._folder / "agents.toml").write_text(self._agents)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,6 +130,13 @@ class Stack:
     def worker(self, *arguments: str) -> Process:
         """`arguments`: to Python, where it is not the plain worker."""
         return self._service("worker", arguments or ("-m", "runcast_worker"), 0)
+
+    def model(self, port: int) -> Process:
+        """A stub of a model, on the core of store and load."""
+        command = (sys.executable, "-m", "runcast_local.model", "--port", str(port))
+        process = self._start("model", command, self._cores and self._cores[1])
+        self._wait(process, lambda: _healthy(port, "/v1/models"))
+        return process
 
     def _service(self, name: str, arguments: tuple[str, ...], port: int) -> Process:
         admin = free_port()
