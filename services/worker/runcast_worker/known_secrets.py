@@ -1,4 +1,4 @@
-"""Which values are secrets: of the environment by their names, passwords in URLs, and what commands and servers of agents are given."""
+"""Which values are secrets: of the environment by their names, passwords in URLs, and what agents give to programs."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """The engine: starts the agent's command, tells what it does, and judges its end."""
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from time import monotonic
 
@@ -18,7 +18,6 @@ from runcast_worker.engines.process.ending import Ending
 from runcast_worker.engines.process.lines import Lines
 from runcast_worker.engines.process.output import follow
 from runcast_worker.engines.process.patterns import Patterns
-from runcast_worker.mcp.variables import Unset, resolve
 from runcast_worker.sandbox import Child
 
 SAMPLE_S = 5.0
@@ -102,11 +101,18 @@ def _launch(task: EngineTask) -> tuple[list[str], dict[str, str]]:
     if longest > ARGUMENT_BYTES:
         said = f"with the prompt an argument takes {longest} bytes; a program can be given at most {ARGUMENT_BYTES}"
         raise EngineError(said, "process")
+    given = _given(task.agent.env) if task.agent.env else {}
+    return argv, {"TERM": "xterm-256color", **given, "RUNCAST_PROMPT": prompt}
+
+
+def _given(env: Mapping[str, str]) -> dict[str, str]:
+    # Here, since the package around it takes half a second to import.
+    from runcast_worker.mcp.variables import Unset, resolve
+
     try:
-        given = resolve(task.agent.env, os.environ)
+        return resolve(env, os.environ)
     except Unset as error:
         raise EngineError(f"the agent's env: {error}", "process") from None
-    return argv, {"TERM": "xterm-256color", **given, "RUNCAST_PROMPT": prompt}
 
 
 def _sample(running: Child) -> Event:

@@ -1,0 +1,189 @@
+"""agents.toml: what is read, and that every mistake is told with its line, its key and what was expected."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from runcast_agents import Agent, InvalidAgents, Limits, McpServer, SandboxPolicy, load_agents
+from runcast_agents.agents import TOOL_NAMES, EngineName
+
+ROOT = Path(__file__).parents[2]
+LOCAL = ROOT / "deploy" / "local" / "runcast_local" / "agents.toml"
+DOCUMENT = ROOT / "docs" / "agents.md"
+
+
+def load(tmp_path: Path, text: str) -> dict[str, Agent]:
+    path = tmp_path / "agents.toml"
+    path.write_text(text)
+    return load_agents(path)
+
+
+def refusal(tmp_path: Path, text: str) -> list[str]:
+    """The lines of the message, without the path."""
+    with pytest.raises(InvalidAgents) as invalid:
+        load(tmp_path, text)
+    return [line.removeprefix(str(tmp_path / "agents.toml")) for line in str(invalid.value).splitlines()]
+
+
+LLM = '[agents.a]\nengine = "llm"\n'
+PROCESS = '[agents.a]\nengine = "process"\ncommand = ["true"]\n'
+MCP = LLM + "[agents.a.mcp.x]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # The file as a whole.
+        ("", ", line 1: agents: Field required"),
+        ("agents = 1", ", line 1: agents: Input should be a valid dictionary"),
+        ("x = 1\n[agents]\n", ", line 1: x: Extra inputs are not permitted"),
+        ("[agents.a\n", ": not TOML: "),
+        ('[agents.a]\nengine = "demo"\nengine = "demo"', ": not TOML: "),
+        ("[agents.a]\nengine = demo", ": not TOML: "),
+        # Names and engines.
+        ('[agents."A b"]\nengine = "demo"', ", line 1: agents.A b: String should match pattern"),
+        ("[agents.a]\n", ", line 1: agents.a.engine: Field required"),
+        ('\n[agents.a]\nengine = "gpt"', ", line 3: agents.a.engine: Input should be 'demo', 'script', 'llm'"),
+        ('[agents.a]\nengine = "demo"\ncolour = "red"', ", line 3: agents.a.colour: Extra inputs are not permitted"),
+        ("[agents]\na = 7", ", line 2: agents.a: Input should be a valid dictionary"),
+        # Keys of the wrong kind.
+        (LLM + "description = 1", ", line 3: agents.a.description: Input should be a valid string"),
+        (LLM + 'read_only = "perhaps"', ", line 3: agents.a.read_only: Input should be a valid boolean"),
+        (LLM + 'tools = ["shell", "hammer"]', ", line 3: agents.a.tools.1: Input should be 'shell', 'read_file'"),
+        (LLM + "models = [1]", ", line 3: agents.a.models.0: Input should be a valid string"),
+        (LLM + 'fetch_allow = ["http://a"]', ", line 3: agents.a.fetch_allow.0: String should match pattern"),
+        # Keys of another engine.
+        (LLM + 'entry = "m:f"', ", line 1: agents.a: entry is for the engine python, not for llm"),
+        (LLM + 'command = ["x"]', ", line 1: agents.a: command is for the engine process, not for llm"),
+        (LLM + "env = {}", ", line 1: agents.a: env is for the engine process, not for llm"),
+        (PROCESS + 'model = "m"', ", line 1: agents.a: model is for the engine llm, not for process"),
+        (PROCESS + "options = {}", ", line 1: agents.a: options is for the engine python, not for process"),
+        # What an engine needs.
+        ('[agents.a]\nengine = "python"', ', line 1: agents.a: the engine python needs entry = "module:function"'),
+        ('[agents.a]\nengine = "python"\nentry = "m.f"', ", line 3: agents.a.entry: String should match pattern"),
+        ('[agents.a]\nengine = "process"', ', line 1: agents.a: the engine process needs command = ["program", …]'),
+        # Patterns.
+        (PROCESS + "patterns = { x = '(' }", ", line 4: agents.a.patterns.x: not a pattern (re2 syntax"),
+        (PROCESS + "[agents.a.patterns]\nx = '(?=y)'", ", line 5: agents.a.patterns.x: not a pattern (re2 syntax"),
+        (PROCESS + "[agents.a.patterns]\nx = '(y)\\1'", ", line 5: agents.a.patterns.x: not a pattern (re2 syntax"),
+        (
+            PROCESS + "[agents.a.patterns]\nx = '((y{1000}){1000}){1000}'",
+            ", line 5: agents.a.patterns.x: not a pattern",
+        ),
+        (PROCESS + "[agents.a.patterns]\nx = ''", ", line 5: agents.a.patterns.x: String should have at least 1"),
+        (PROCESS + "[agents.a.patterns]\n1x = 'y'", ", line 5: agents.a.patterns.1x: String should match pattern"),
+        # Limits and the sandbox.
+        (LLM + "[agents.a.limits]\ntokens = 0", ", line 4: agents.a.limits.tokens: Input should be greater than or"),
+        (LLM + "limits = { cost_usd = -1 }", ", line 3: agents.a.limits.cost_usd: Input should be greater than 0"),
+        (LLM + "limits.wall_time_s = 0", ", line 3: agents.a.limits.wall_time_s: Input should be greater than 0"),
+        (LLM + "limits = { minutes = 1 }", ", line 3: agents.a.limits.minutes: Extra inputs are not permitted"),
+        (LLM + "sandbox = { memory_mb = 1 }", ", line 3: agents.a.sandbox.memory_mb: Input should be greater than or"),
+        (LLM + 'sandbox = { read = ["tmp"] }', ", line 3: agents.a.sandbox.read: 'tmp' is relative; expected an absol"),
+        # MCP servers.
+        (MCP, ", line 3: agents.a.mcp.x: expected either command or url"),
+        (MCP + 'command = ["x"]\nurl = "http://x"', ", line 3: agents.a.mcp.x: expected either command or url"),
+        (MCP + 'url = "ftp://x"', ", line 4: agents.a.mcp.x.url: String should match pattern"),
+        (MCP + 'url = "http://x"\nenv = { A = "b" }', ", line 3: agents.a.mcp.x: env is for a command; a url has"),
+        (MCP + 'command = ["x"]\nheaders = { A = "b" }', ", line 3: agents.a.mcp.x: headers are for a url; a command"),
+        (MCP + 'command = ["x"]\ntimeout_s = 601', ", line 5: agents.a.mcp.x.timeout_s: Input should be less than or"),
+        (LLM + '[agents.a.mcp."1"]\ncommand = ["x"]', ", line 3: agents.a.mcp.1: String should match pattern"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_key(tmp_path: Path, text: str, said: str) -> None:
+    """And with what was expected there."""
+    (line,) = refusal(tmp_path, text)
+    assert line.startswith(said)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Each on a line of its own, in the order of the model."""
+    text = LLM + 'tokens = 1\n\n[agents.b]\nengine = "nothing"\n\n[agents.b.limits]\niterations = 0\n'
+    assert [line.partition(": ")[0] for line in refusal(tmp_path, text)] == [", line 3", ", line 6", ", line 9"]
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """Not there, a folder, or no text."""
+    with pytest.raises(InvalidAgents, match=r"none\.toml: cannot be read: No such file"):
+        load_agents(tmp_path / "none.toml")
+    with pytest.raises(InvalidAgents, match="cannot be read: Is a directory"):
+        load_agents(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidAgents, match="not TOML"):
+        load_agents(tmp_path / "binary.toml")
+
+
+def test_without_a_file_there_is_the_demo_alone() -> None:
+    """Nothing that plays what it is given."""
+    assert {name: agent.engine for name, agent in load_agents(None).items()} == {"demo": "demo"}
+
+
+def test_a_workspace_is_relative_to_the_file(tmp_path: Path) -> None:
+    """Wherever a process was started."""
+    agents = load(tmp_path, LLM + 'workspace = "shared"\n[agents.b]\nengine = "demo"\nworkspace = "/srv"\n')
+    assert agents["a"].workspace == tmp_path / "shared"
+    assert agents["b"].workspace == Path("/srv")
+
+
+def tables(text: str) -> Iterator[str]:
+    """The TOML blocks of a Markdown text."""
+    yield from re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("model", "heading"),
+    [
+        (Agent, None),
+        (Limits, "## [agents.NAME.limits]"),
+        (SandboxPolicy, "## [agents.NAME.sandbox]"),
+        (McpServer, "## [agents.NAME.mcp.SERVER]"),
+    ],
+)
+def test_every_key_is_documented(model: type[BaseModel], heading: str | None) -> None:
+    """In the table of its section in docs/agents.md, and no key that is not there."""
+    text = DOCUMENT.read_text()
+    sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    tables_of_agents = ("## [agents.NAME]", "## Keys of")
+    mine = [s for s in sections if (s.startswith(heading) if heading else s.startswith(tables_of_agents))]
+    documented = {key for section in mine for key in re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)}
+    nested = {"limits", "sandbox", "mcp"} if model is Agent else set()
+    assert documented == set(model.model_fields) - nested
+
+
+def test_the_documents_defaults_are_the_models() -> None:
+    """Of what is a number."""
+    text = DOCUMENT.read_text()
+    for model in (Limits, SandboxPolicy, McpServer):
+        for name, field in model.model_fields.items():
+            if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+                assert f"| `{name}` | {field.default:g} |" in text
+
+
+def test_the_documents_examples_are_right(tmp_path: Path) -> None:
+    """Alone where they are tables, inside an agent where they are keys of one."""
+    merged = {"[agents.coder.sandbox]": LLM.replace(".a", ".coder"), "[agents.coder.mcp": LLM.replace(".a", ".coder")}
+    found = list(tables(DOCUMENT.read_text()))
+    assert len(found) == 7
+    for block in found:
+        before = next((text for start, text in merged.items() if block.startswith(start)), "")
+        assert load(tmp_path, before + (block if "[" in block.splitlines()[0] else LLM + block))
+
+
+def test_every_tool_and_engine_is_documented() -> None:
+    """By name."""
+    text = DOCUMENT.read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `tools` | all | which tools it"))
+    assert ", ".join(TOOL_NAMES) in row
+    assert not [name for name in get_args(EngineName) if f"`{name}`" not in text]
+
+
+def test_the_local_stacks_file_is_right_and_its_examples_too(tmp_path: Path) -> None:
+    """As it stands; and with every example that is commented out taken in, there is an agent of each engine."""
+    assert {agent.engine for agent in load_agents(LOCAL).values()} == {"demo", "script"}
+    text = LOCAL.read_text()
+    whole = re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE)
+    agents = load(tmp_path, whole)
+    assert {agent.engine for agent in agents.values()} == set(get_args(EngineName))
