@@ -22,6 +22,7 @@ from runcast_worker.alerts import Alerts
 from runcast_worker.engines import Engine
 from runcast_worker.known_secrets import known_secrets
 from runcast_worker.metrics import Metrics
+from runcast_worker.redacted_logging import redacted_logging
 from runcast_worker.redaction import Redactor, redactors
 from runcast_worker.sandbox import Sandbox, find_sandbox
 from runcast_worker.settings import WorkerSettings
@@ -65,22 +66,24 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     queue_redis = connect(settings.redis_url, name, max_connections=2 * settings.max_jobs + 8)
     keyspace = Keyspace(settings.key_prefix)
     limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
+    redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:
-        yield Deps(
-            settings=settings,
-            name=name,
-            events=events,
-            queue_redis=queue_redis,
-            keyspace=keyspace,
-            log=EventLog(events, limits),
-            queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
-            claims=Claims(events, keyspace, name, settings.lease_ttl_s),
-            agents=agents,
-            engines=engines,
-            metrics=Metrics(),
-            sandbox=sandbox,
-            redactor=redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url))),
-        )
+        with redacted_logging(redactor()):
+            yield Deps(
+                settings=settings,
+                name=name,
+                events=events,
+                queue_redis=queue_redis,
+                keyspace=keyspace,
+                log=EventLog(events, limits),
+                queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
+                claims=Claims(events, keyspace, name, settings.lease_ttl_s),
+                agents=agents,
+                engines=engines,
+                metrics=Metrics(),
+                sandbox=sandbox,
+                redactor=redactor,
+            )
     finally:
         await events.aclose()
         await queue_redis.aclose()

@@ -7,6 +7,7 @@ was checked: what the name resolves to a moment later does not matter. Host and 
 import asyncio
 import re
 import socket
+import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -52,13 +53,17 @@ class Web:
 
     def __init__(self, resolve: Resolve = resolve) -> None:
         self._resolve = resolve
+        self._tls: ssl.SSLContext | None = None
 
     async def get(self, url: str, allow: Collection[str], wanted: Callable[[str], bool]) -> Page:
         """`allow`: `host:port` that may be asked although not public. `wanted`: of a media type, whether to read it.
         Raises ToolFailed."""
         try:
-            async with asyncio.timeout(TOTAL_S), httpx2.AsyncHTTPTransport(trust_env=False) as transport:
-                return await self._follow(transport, url, allow, wanted)
+            async with asyncio.timeout(TOTAL_S):
+                if self._tls is None:  # reads a file of certificates; SSL_CERT_FILE may name another
+                    self._tls = await asyncio.to_thread(httpx2.create_ssl_context)
+                async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+                    return await self._follow(transport, url, allow, wanted)
         except TimeoutError:
             raise ToolFailed("timeout", f"the page did not come whole in {TOTAL_S:g} s") from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:

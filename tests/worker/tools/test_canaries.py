@@ -1,9 +1,10 @@
 """No secret gets out: canaries in the settings and the environment of a real worker, whose agent does all it can."""
 
 import base64
+import io
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client import generate_latest
 from redis.asyncio import Redis
 
 from runcast_events.events import Event, IterationStart, ToolCallComplete
+from runcast_service.logging import LineFormatter
 from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.redaction import REPLACEMENT
 from tests.worker.conftest import Client, StartWorker
@@ -58,6 +60,34 @@ class Leaky:
         async for event in task.tools.call(1, len(calls), "shell", {}, raw_arguments=f'{{"command": {KEY}'):
             yield event
         raise EngineError(f"the model said {KEY}")
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    """What a handler of the process writes, as __main__ sets it up."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(LineFormatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)
+
+
+async def test_what_others_log_is_filtered_while_a_worker_runs(
+    start_worker: StartWorker, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's message, an `extra`, a traceback: whatever of a line holds the secret."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    other = logging.getLogger("somebody.else")
+    async with start_worker():
+        try:
+            raise RuntimeError(f"wrong key {KEY}")
+        except RuntimeError:
+            other.exception("asked with %s", KEY, extra={"header": f"Bearer {KEY}"})
+    assert KEY not in log_lines.getvalue()
+    assert log_lines.getvalue().count(REPLACEMENT) == 3
+    other.error("afterwards %s", KEY)
+    assert f"afterwards {KEY}" in log_lines.getvalue(), "the handler is as it was"
 
 
 async def everything(redis: Redis) -> bytes:
