@@ -137,7 +137,7 @@ async def test_a_server_that_dies_in_a_call_is_told_and_stays_dead(tmp_path: Pat
 
 
 async def test_nothing_of_a_server_is_left(tmp_path: Path) -> None:
-    """Not what it started either, when its attempt is cancelled in the middle of a call."""
+    """Not what it started in a session of its own either, when its attempt is cancelled in the middle of a call."""
     children: list[int] = []
 
     async def attempt() -> None:
@@ -154,6 +154,14 @@ async def test_nothing_of_a_server_is_left(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await attempting
     await wait_until(lambda: not psutil.pid_exists(children[0]))
+
+
+async def test_a_server_that_does_not_want_to_end_is_asked_and_then_ended(tmp_path: Path) -> None:
+    """The end of its stdin, SIGTERM, SIGKILL."""
+    command = (sys.executable, str(SERVERS / "raw.py"), "stubborn", str(tmp_path))
+    async with opened(tmp_path, {"my": McpServer(command=command)}) as tools:
+        assert set(tools) == {"my_call"}
+    assert (tmp_path / "asked").exists()
 
 
 async def test_an_attempt_that_is_cancelled_while_its_server_starts_leaves_nothing(tmp_path: Path) -> None:
@@ -241,8 +249,10 @@ from runcast_worker.mcp import open_tools
 from runcast_worker.tools import Surroundings
 
 async def main():
-    server = McpServer(command={(sys.executable, str(SERVERS / "raw.py"), "well")!r})
-    async with open_tools({{"my": server}}, Surroundings(Path({str(tmp_path)!r})), os.environ):
+    server = McpServer(command={TOOLS!r})
+    async with open_tools({{"my": server}}, Surroundings(Path({str(tmp_path)!r})), os.environ) as tools:
+        (child,) = [tool for tool in tools if tool.name == "my_child"]
+        await child.call(child.arguments.model_validate({{}}), Surroundings(Path()), None)
         print("open", flush=True)
         await asyncio.sleep(600)
 
@@ -252,8 +262,9 @@ asyncio.run(main())
     assert worker.stdout is not None
     try:
         assert await asyncio.wait_for(worker.stdout.readline(), 30) == b"open\n"
-        (server,) = psutil.Process(worker.pid).children(recursive=True)
+        below = psutil.Process(worker.pid).children(recursive=True)
+        assert len(below) == 3  # the keeper, the server, and what it started
     finally:
         worker.send_signal(signal.SIGKILL)
         await worker.wait()
-    await wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+    await wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in below))

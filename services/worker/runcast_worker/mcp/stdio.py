@@ -7,7 +7,6 @@ leaves the server behind when the worker is killed.
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -20,12 +19,14 @@ from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from runcast_worker.mcp import leash
+from runcast_worker.mcp import keeper
 
 MESSAGE_BYTES = 8 * 1024 * 1024
 """A server that sends a longer line is given up."""
 GRACE_S = 1.0
 """Between the end of its stdin and SIGTERM, and between that and SIGKILL."""
+END_S = 6.0
+"""Its keeper gets this long to end what SIGKILL ends."""
 SAID_CHARS = 500
 """Of the end of its stderr, in errors."""
 
@@ -38,6 +39,7 @@ class Stdio:
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
         self._command, self._environ, self._folder = command, environ, folder
         self._process: Process | None = None
+        self._life = -1  # our end of the keeper's pipe
         self._said = ""
         self._broke: str | None = None
 
@@ -48,13 +50,14 @@ class Stdio:
         if self._process is None or self._process.returncode is None:
             return None
         code, said = self._process.returncode, self._said.strip()
-        ended = f"it was killed by signal {-code}" if code < 0 else f"it ended with exit code {code}"
+        signal = -code if code < 0 else code - keeper.KILLED
+        ended = f"it was killed by signal {signal}" if signal > 0 else f"it ended with exit code {code}"
         return f"{ended}: {said}" if said else ended
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[Streams, None]:
-        """Streams as mcp.Client takes them. At the end its stdin is closed; what of its process group still runs after
-        GRACE_S is ended. Raises OSError where it cannot be started."""
+        """Streams as mcp.Client takes them. At the end its stdin is closed; what of its processes still runs after
+        GRACE_S is ended, wherever it went. Raises OSError where it cannot be started."""
         to_session, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write_stream, from_session = anyio.create_memory_object_stream[SessionMessage](0)
         async with contextlib.AsyncExitStack() as stack:
@@ -83,7 +86,9 @@ class Stdio:
         """Pipes of ours, not asyncio's: its wait for a child's end also waits for whoever holds its pipes."""
         (child_in, our_in), (our_out, child_out), (our_err, child_err) = (os.pipe() for _ in range(3))
         with contextlib.ExitStack() as childs:
-            for fd in (child_in, child_out, child_err):
+            life, self._life = os.pipe()
+            stack.callback(self._let_go)
+            for fd in (child_in, child_out, child_err, life):
                 childs.callback(os.close, fd)
             loop = asyncio.get_running_loop()
             stdin, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(our_in, "wb", buffering=0))
@@ -96,12 +101,13 @@ class Stdio:
                 stack.callback(pipe.close)
                 readers.append(reader)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *self._command),
+                *(sys.executable, "-I", "-S", keeper.__file__, str(life), *self._command),
                 cwd=self._folder,
                 env=self._environ,
                 stdin=child_in,
                 stdout=child_out,
                 stderr=child_err,
+                pass_fds=(life,),
                 start_new_session=True,
             )
         return stdin, readers[0], readers[1]
@@ -142,11 +148,11 @@ class Stdio:
         while piece := await stderr.read(8192):
             self._said = (self._said + piece.decode(errors="replace"))[-SAID_CHARS:]
 
-    async def _exited(self) -> bool:
-        """Whether it ended within GRACE_S. By looking: see `_start`."""
+    async def _exited(self, within_s: float = GRACE_S) -> bool:
+        """Whether it and its keeper ended in that time."""
         assert self._process is not None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(within_s):
                 await self._process.wait()
         return self._process.returncode is not None
 
@@ -154,17 +160,18 @@ class Stdio:
         assert self._process is not None
         try:
             if not await self._exited():
-                self._signal(signal.SIGTERM)
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(self._life, b"t")
                 await self._exited()
         finally:
-            # Also when it ended by itself, or this wait was cancelled: its group may live on without it.
-            self._signal(signal.SIGKILL)
-        await self._exited()
+            self._let_go()  # also when this wait was cancelled: the keeper ends all, without us
+        if not await self._exited(END_S):
+            self._process.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+    def _let_go(self) -> None:
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
 
 
 def _parsed(line: bytes) -> SessionMessage | None:

@@ -1,8 +1,10 @@
 """A server without the `mcp` package, for what a proper one does not do. The first argument says what."""
 
 import json
+import signal
 import sys
 import time
+from pathlib import Path
 
 LISTED = [{"name": "call", "inputSchema": {"type": "object"}}]
 
@@ -17,6 +19,8 @@ def main() -> None:
         time.sleep(600)
     if how == "broken":
         sys.exit("cannot read its configuration")
+    if how == "stubborn":
+        signal.signal(signal.SIGTERM, lambda *_: (Path(sys.argv[2]) / "asked").touch())
     for line in sys.stdin:
         request = json.loads(line)
         method, id_ = request["method"], request.get("id")
@@ -33,6 +37,8 @@ def main() -> None:
                 sys.stdout.write("x" * 65536)
         elif id_ is not None:
             say({"id": id_, "error": {"code": -32601, "message": "no such method"}})
+    while how == "stubborn":
+        time.sleep(0.05)
 
 
 main()

@@ -91,8 +91,8 @@ def environment() -> dict[str, str]:
 
 @server.tool()
 def child() -> int:
-    """Starts a process that stays."""
-    return subprocess.Popen(["sleep", "600"]).pid
+    """Starts a process that stays, in a session of its own."""
+    return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
 
 class Guarded:
