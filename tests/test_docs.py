@@ -23,9 +23,9 @@ from runcast_service.settings import ServiceSettings
 from runcast_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-FOLDERS = ("libs", "services", "deploy", "tests", "docs", "benchmarks")
+FOLDERS = ("libs", "services", "deploy", "tests", "docs", "benchmarks", "examples")
 SETTINGS = {
     "api": ApiSettings,
     "worker": WorkerSettings,

@@ -266,6 +266,21 @@ async def test_cancelling_ends_the_whole_tree(client: Client, start_worker: Star
     assert log[-1].type == "task_cancelled"
 
 
+async def test_a_flood_can_be_cancelled(client: Client, start_worker: StartWorker) -> None:
+    """It waits for the log, and holds up neither the worker nor its own end."""
+    async with start_worker(log_max_entries=1000):
+        task_id = await client.submit("yes", agent="shell")
+        await client.wrote("log", count=500)
+        other = await client.submit("echo other", agent="shell", session_id="s2")
+        await client.ended(other)
+        await Control(client.redis, client.log, Keyspace(), TENANT).cancel(task_id, "test", None)
+        await wait_until(lambda: _ended(client, task_id), 10, "the flood went on")
+
+
+async def _ended(client: Client, task_id: str) -> bool:
+    return await client.state(task_id) == "cancelled"
+
+
 async def test_a_program_that_leaves_a_process_behind_ends_all_the_same(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
