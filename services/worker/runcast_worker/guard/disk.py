@@ -6,6 +6,8 @@ from time import monotonic
 
 ENTRY_BYTES = 4096
 """What a file counts at least: many empty ones fill a disk too."""
+REST_S = 2.0
+"""At the least this often it is walked, whatever the free space says: others take and give it too."""
 DEPTH = 200
 """Folders within folders; deeper than this is no workspace but an attempt to hide in it."""
 
@@ -19,10 +21,16 @@ class Measure:
         self._walk = self._sizes()
         self._total = 0
         self._last: int | None = None
+        self._walking = False
+        self._free: tuple[int, int] | None = None
+        self._due = 0.0
         self.grown_over = False
 
     def step(self, slice_s: float) -> None:
-        """Walk on for about `slice_s`."""
+        """Walk on for about `slice_s`. A walk does not begin while the file system's free space stays as it was."""
+        if not self._walking and not self._changed():
+            return
+        self._walking = True
         until = monotonic() + slice_s
         for size in self._walk:
             self._total += size
@@ -31,8 +39,20 @@ class Measure:
                 return
             if monotonic() > until:
                 return
+        self._walking = False
         self._last, self._total = self._total, 0
         self._walk = self._sizes()
+
+    def _changed(self) -> bool:
+        try:
+            found = os.statvfs(self._folder)
+        except OSError:
+            return False
+        free, now = (found.f_bfree, found.f_ffree), monotonic()
+        if free == self._free and now < self._due:
+            return False
+        self._free, self._due = free, now + REST_S
+        return True
 
     def _sizes(self) -> Iterator[int]:
         """Of every entry below the folder. By descriptors: a path can be longer than any call takes."""

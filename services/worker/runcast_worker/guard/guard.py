@@ -102,13 +102,15 @@ class Guard:
             interval = max(FASTEST_S, BUSY * took) if grows else max(min(SLOWEST_S, interval * 1.5), IDLE * took)
 
     def _broken_limit(self, interval: float) -> str | None:
-        new = len(tree.everybody() - self._foreign)
-        held = self._groups if new - self._strangers > self._limit else ()
+        new = self._newcomers()
+        held = self._groups if len(new) - self._strangers > self._limit else ()
         for group in held:  # a fork bomb doubles while we would count
             tree.send_group(group, signal.SIGSTOP)
-        found = tree.below(os.getpid(), self._foreign)
+        if held:
+            new = self._newcomers()
+        found = tree.below(os.getpid(), new)
         self._groups = {process.group for process in found} - {os.getpgrp()}
-        self._strangers = max(0, new - len(found))
+        self._strangers = max(0, len(new) - len(found))
         self._count, self._rss = len(found), sum(process.rss for process in found)
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = reaped.ru_utime + reaped.ru_stime + sum(process.cpu_s for process in found)
@@ -122,6 +124,12 @@ class Guard:
         self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
         return "disk" if self._measure.grown_over else None
 
+    def _newcomers(self) -> set[str]:
+        """Who came after the command; whoever was there before and has ended gives its id free."""
+        now = tree.everybody()
+        self._foreign &= now
+        return now - self._foreign
+
     def _obey(self) -> bool:
         """Read what the worker says; False: end."""
         try:
@@ -131,7 +139,7 @@ class Guard:
         except OSError:
             return False
         if b"t" in said:
-            for process in tree.below(os.getpid(), self._foreign):
+            for process in tree.below(os.getpid()):
                 # Not to bubblewrap: it would go down at once and take everyone with it.
                 if not (self._orders.confined and process.pid == self._pid):
                     tree.send(process.pid, signal.SIGTERM)
@@ -178,4 +186,8 @@ def _pidfd(pid: int) -> int | None:
 
 
 def main() -> None:
-    Guard(read(sys.argv[1:])).run()
+    try:
+        Guard(read(sys.argv[1:])).run()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)  # without the interpreter's own tidying up, which takes milliseconds

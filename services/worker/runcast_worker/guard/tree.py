@@ -23,12 +23,10 @@ class Process:
         self.pid, self.parent, self.group, self.rss, self.cpu_s = pid, parent, group, rss, cpu_s
 
 
-def processes(foreign: set[str]) -> list[Process]:
-    """Of the whole machine, without `foreign`; whoever of these has ended is taken out of it."""
-    names = everybody()
-    foreign &= names
+def processes(names: set[str]) -> list[Process]:
+    """Those of these ids that are still there."""
     found = []
-    for name in names - foreign:
+    for name in names:
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
             cpu_s = sum(map(int, fields[11:15])) * _TICK_S
@@ -41,10 +39,10 @@ def everybody() -> set[str]:
     return {name for name in os.listdir("/proc") if name[0].isdigit()}
 
 
-def below(root: int, foreign: set[str]) -> list[Process]:
-    """The descendants of a process, nearest first."""
+def below(root: int, names: set[str] | None = None) -> list[Process]:
+    """The descendants of a process, nearest first. `names`: all that they can be among; else everybody."""
     children: dict[int, list[Process]] = {}
-    for process in processes(foreign):
+    for process in processes(everybody() if names is None else names):
         children.setdefault(process.parent, []).append(process)
     found = list(children.get(root, ()))
     for process in found:  # grows while we walk
@@ -101,7 +99,7 @@ def end(main: int) -> int | None:
         status = status if ended is None else ended
         # Stopped before they are killed: whoever starts groups faster than we kill them is caught before the next.
         stopped: set[int] = set()
-        while found := [process for process in below(os.getpid(), set()) if process.pid not in stopped]:
+        while found := [process for process in below(os.getpid()) if process.pid not in stopped]:
             for process in found:
                 send(process.pid, signal.SIGSTOP)
                 stopped.add(process.pid)
