@@ -36,9 +36,11 @@ def load_agents(path: Path | None) -> dict[str, Agent]:
 
 
 def _problem(path: Path, lines: dict[tuple[str, ...], int], loc: tuple[int | str, ...], message: str) -> str:
-    keys = tuple(str(part) for part in loc if part != "[key]")
+    keys, said = tuple(str(part) for part in loc if part != "[key]"), message.removeprefix("Value error, ")
+    if (*keys, said.partition(" ")[0]) in lines:  # a table as a whole is wrong by this key of it
+        keys = (*keys, said.partition(" ")[0])
     known = next((lines[keys[:length]] for length in range(len(keys), 0, -1) if keys[:length] in lines), 1)
-    return f"{path}, line {known}: {'.'.join(keys) or 'the file'}: {message.removeprefix('Value error, ')}"
+    return f"{path}, line {known}: {'.'.join(keys) or 'the file'}: {said}"
 
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
