@@ -27,7 +27,8 @@ from tests.worker.conftest import Client, StartWorker
 @contextlib.asynccontextmanager
 async def worker_process(**settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """`python -m runcast_worker`, and the lines it logs."""
-    environ = {"PATH": os.environ["PATH"], **{f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}}
+    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environ |= {f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "runcast_worker", env=environ, stderr=asyncio.subprocess.PIPE
     )

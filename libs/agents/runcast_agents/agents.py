@@ -140,6 +140,9 @@ class Agent(_Table):
     """A folder that all sessions share, instead of one per session. Relative to the agents file."""
     read_only: bool = False
     """Tools that could change the workspace are refused."""
+    idempotent_tools: tuple[str, ...] = ()
+    """Tools that may be called again when a worker died in the middle of a call; those that change nothing always may.
+    Of the others the model is told that the outcome is unknown."""
     fetch_allow: tuple[HostPort, ...] = ()
     """`host:port` that the tool fetch may ask although it is not public, such as a server of documents in the house."""
     limits: Limits = Limits()

@@ -39,9 +39,3 @@ async def read_conversation(redis: Redis, keys: SessionKeys, task_id: str) -> li
             break
         messages.append(Message(document["role"], document["content"], document["task_id"]))
     return messages[::-1]
-
-
-async def read_plan(redis: Redis, keys: SessionKeys) -> str | None:
-    """The session's plan, as the worker wrote it; None where there is none."""
-    raw: bytes | None = await redis.hget(keys.session, "plan")  # type: ignore[misc]
-    return None if raw is None else raw.decode()

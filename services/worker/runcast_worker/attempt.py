@@ -8,7 +8,7 @@ is fenced where another took the task, gives it up: an outage never looks like a
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from time import monotonic
 
@@ -28,7 +28,7 @@ from runcast_events.events import (
     TaskRequeued,
     TaskStarted,
 )
-from runcast_events.log import Appended
+from runcast_events.log import Appended, Write
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
@@ -36,7 +36,7 @@ from runcast_tasks.errors import LeaseLapsed
 from runcast_tasks.submit import message
 from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
-from runcast_worker.engines import EngineError
+from runcast_worker.engines import EngineError, Saved
 from runcast_worker.limits import Meter, wall_time
 from runcast_worker.reaper import LATER_S
 from runcast_worker.stage import open_stage
@@ -49,6 +49,7 @@ SETTLE_S = 600.0
 """What is written after the lease lapsed waits for the store this long. Then the reaper has to find the task."""
 STOP_S = 8.0
 """An engine that is stopped gets this long to end: its tools have two seconds between SIGTERM and SIGKILL."""
+NOTHING: Sequence[Write] = ()
 TURN = 64
 """Events of one attempt before the process's other attempts get their turn."""
 
@@ -200,14 +201,15 @@ class Attempt:
             open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
             aclosing(engine.run(task)) as events,
         ):
-            async for event in events:
+            async for step in events:
+                event, writes = _parted(step)
                 kind = event.event_type
                 if kind not in ENGINE_EVENTS:
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
                 if self._stopped:
                     return
                 meter.see(event)
-                await write(event)
+                await write(event, writes)
                 turn -= 1
                 if not turn:
                     turn = TURN
@@ -238,3 +240,9 @@ class Attempt:
         self._over.set()
         await self._writer.write(event)
         return event.event_type.removeprefix("task_")
+
+
+def _parted(step: Event | Saved) -> tuple[Event, Sequence[Write]]:
+    if isinstance(step, Saved):
+        return step.event, (Write("checkpoint", "", step.checkpoint),)
+    return step, NOTHING

@@ -7,11 +7,13 @@ from functools import partial
 
 from runcast_agents import Agent
 from runcast_tasks.claim import Claim
-from runcast_tasks.conversation import read_conversation, read_plan
+from runcast_tasks.conversation import read_conversation
 from runcast_tasks.outputs import Outputs
+from runcast_tasks.takeover import read_takeover
 from runcast_worker.board import Board
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineTask
+from runcast_worker.journal import Journal
 from runcast_worker.toolbox import Toolbox
 from runcast_worker.tools import Surroundings, Tool
 from runcast_worker.workspace import Workspace
@@ -29,7 +31,8 @@ async def open_stage(
 ) -> AsyncIterator[EngineTask]:
     """Until the block ends; then nothing of it runs any more. Raises EngineError, RedisError, OSError."""
     keys = claim.hold.keys
-    writer.board = Board(await read_plan(deps.events, keys))
+    found = await read_takeover(deps.events, keys, claim.record.id)
+    writer.board, writer.journal = Board(found.plan), Journal(found.journal)
     surroundings = Surroundings(
         workspace.folder,
         agent.read_only,
@@ -46,11 +49,13 @@ async def open_stage(
             deps.metrics,
             more=await _served(stack, agent, surroundings),
             redactor=deps.redactor,
+            journal=writer.journal,
+            idempotent=agent.idempotent_tools,
             outputs=Outputs(deps.events, claim.hold, deps.settings.outputs_max_bytes),
         )
         await stack.enter_async_context(toolbox)
         conversation = partial(read_conversation, deps.events, keys, claim.record.id)
-        yield EngineTask(claim.record, agent, surroundings, toolbox, conversation, deps.redactor)
+        yield EngineTask(claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint)
 
 
 async def _served(stack: AsyncExitStack, agent: Agent, surroundings: Surroundings) -> Sequence[Tool]:

@@ -13,6 +13,7 @@ from pydantic import JsonValue, ValidationError
 
 from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolError
 from runcast_tasks.outputs import Outputs
+from runcast_worker.journal import Journal
 from runcast_worker.metrics import MCP, UNKNOWN, Metrics
 from runcast_worker.redaction import Redactor
 from runcast_worker.telling import Telling
@@ -36,6 +37,9 @@ longer."""
 RAW_BYTES = 8 * 1024
 """Of what a model said instead of arguments."""
 
+_INTERRUPTED = ToolFailed(
+    "interrupted", "the worker died in the middle of this call; what it did is not known. Look before you repeat it"
+)
 _INTERNAL = ToolFailed("internal", "the tool failed by an error of ours; it was logged")
 
 
@@ -44,7 +48,8 @@ class Toolbox:
 
     `allowed`: what the agent lists. `acknowledged`: waits until all that was yielded is in the log, so that no tool
     starts whose start nobody can know of. `more`: tools of MCP servers; one with the name of one of ours is left out.
-    `redactor`: makes a filter for what calls say. `outputs`: where long outputs are kept; None: nowhere."""
+    `redactor`: makes a filter for what calls say. `outputs`: where long outputs are kept; None: nowhere. `journal`:
+    what calls of earlier attempts came to. `idempotent`: tools that may be called again where that is not known."""
 
     def __init__(
         self,
@@ -56,9 +61,12 @@ class Toolbox:
         more: Sequence[Tool] = (),
         redactor: Callable[[], Redactor] = Redactor,
         outputs: Outputs | None = None,
+        journal: Journal | None = None,
+        idempotent: Iterable[str] = (),
     ) -> None:
         self._surroundings, self._acknowledged, self._metrics = surroundings, acknowledged, metrics
         self._redactor, self._outputs = redactor, outputs
+        self._journal, self._idempotent = journal or Journal(), frozenset(idempotent)
         tools = all_tools()
         self._tools = {name: tools[name] for name in allowed if name in tools}
         self._labels = dict.fromkeys(self._tools)
@@ -109,7 +117,14 @@ class Toolbox:
             "tool_call_id": call_id,
             "tool_name": redactor.whole(name)[:SHOWN_CHARS],
         }
-        yield ToolCallStart(**about, **shown)
+        start = ToolCallStart(**about, **shown)
+        earlier = self._journal.find(start)
+        yield start
+        if isinstance(earlier, ToolCallComplete):
+            yield earlier
+            return
+        if earlier is not None and not self._repeatable(name):
+            refused = _INTERRUPTED
         told: dict[str, Any] = {}
         try:
             if refused is not None:
@@ -132,6 +147,10 @@ class Toolbox:
         finally:
             self._count(name, outcome, monotonic() - began)
         yield ToolCallComplete(**about, duration_ms=int((monotonic() - began) * 1000), **told)
+
+    def _repeatable(self, name: str) -> bool:
+        tool = self._tools.get(name)
+        return name in self._idempotent or tool is None or not tool.changes
 
     def _count(self, name: str, outcome: str, seconds: float) -> None:
         label = name if name in self._labels else MCP if name in self._tools else UNKNOWN

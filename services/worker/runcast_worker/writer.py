@@ -7,6 +7,7 @@ from runcast_events.events import Event, Usage
 from runcast_events.log import Write
 from runcast_events.publisher import Publisher
 from runcast_worker.board import Board
+from runcast_worker.journal import CALL_EVENTS, Journal
 from runcast_worker.metrics import Metrics
 from runcast_worker.transcript import Transcript
 
@@ -18,12 +19,18 @@ class Writer:
         self._publish, self._encode, self._metrics = publisher.publish, envelope.encode, metrics
         self._written: dict[str, int] = {}
         self.transcript = Transcript(before)
-        self.board = Board()
+        self.board, self.journal = Board(), Journal()
 
     async def write(self, event: Event, writes: Sequence[Write] = ()) -> None:
-        """Returns when the publisher has taken it. Raises InvalidEvent, and what a Publisher raises."""
+        """Returns when the publisher has taken it. `writes`: besides those that follow from the event. What an earlier
+        attempt wrote is not written again. Raises InvalidEvent, and what a Publisher raises."""
         kind = event.event_type
-        await self._publish(self._encode(event), writes or self.board.writes(event))
+        if kind in CALL_EVENTS:
+            if self.journal.knows(event):
+                self.transcript.see(event)
+                return
+            writes = (*writes, *self.journal.writes(event))
+        await self._publish(self._encode(event), (*writes, *self.board.writes(event)))
         self.transcript.see(event)
         self._written[kind] = self._written.get(kind, 0) + 1
 

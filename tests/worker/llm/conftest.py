@@ -14,7 +14,7 @@ from runcast_events.ids import new_task_id
 from runcast_local.model import Stub, serving
 from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord, parse_record
-from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.engines import EngineError, EngineTask, Saved
 from runcast_worker.engines.llm import LlmEngine, Models
 from runcast_worker.engines.llm.asking import AskingLimits
 from runcast_worker.limits import Meter
@@ -54,7 +54,8 @@ class Play:
             task = EngineTask(_record(prompt), settings, surroundings, toolbox, said, lambda: Redactor(()))
             try:
                 async with aclosing(LlmEngine(models, self.limits).run(task)) as events:
-                    async for event in events:
+                    async for step in events:
+                        event = step.event if isinstance(step, Saved) else step
                         meter.see(event)
                         self.events.append(event)
             except EngineError as error:

@@ -36,7 +36,8 @@ class Tools(Protocol):
         raw_arguments: str | None = None,
         provider_id: str | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """The call's events, to be yielded on as they come, from its tool_call_start to its ToolCallComplete with the
+        """The call's events, to be yielded on as they come (those that an earlier attempt has written are not written
+        again), from its tool_call_start to its ToolCallComplete with the
         result, or with the error to tell the model; a failing tool raises nothing. `index`: of the call in its
         iteration, from 0; calls may run side by side. `raw_arguments`: what the model said where it was no JSON object;
         the call then fails by it."""
@@ -47,7 +48,7 @@ class Tools(Protocol):
 class EngineTask:
     """What an engine is given. `surroundings`: where its tools work. `tools`: what they are. `conversation`: reads the
     messages of the session's earlier tasks, oldest first. `redactor`: makes a filter for a stream of text that is not
-    ours, such as a program's output."""
+    ours, such as a program's output. `checkpoint`: of an earlier attempt, to go on from."""
 
     record: TaskRecord
     agent: Agent
@@ -55,6 +56,16 @@ class EngineTask:
     tools: Tools
     conversation: Callable[[], Awaitable[Sequence[Message]]]
     redactor: Callable[[], Redactor]
+    checkpoint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An event, and with it, in the same step, from where another attempt can go on: `checkpoint` is given to it as it
+    is here. Calls that are in the log by then need not be in it: their tools tell again what they came to."""
+
+    event: Event
+    checkpoint: bytes
 
 
 class EngineError(Exception):
@@ -71,4 +82,4 @@ class Engine(Protocol):
     the runner closes. Returning ends the task well: its answer is the last `output_complete`. Raising ends it as
     failed. It is stopped by cancelling the task it runs in, and must not take longer than a few seconds to end."""
 
-    def run(self, task: EngineTask) -> AsyncGenerator[Event, None]: ...
+    def run(self, task: EngineTask) -> AsyncGenerator[Event | Saved, None]: ...

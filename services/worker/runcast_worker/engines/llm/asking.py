@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from pydantic_ai.direct import model_request_stream
-from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.settings import ModelSettings
 
-from runcast_agents import Agent
 from runcast_events.events import IterationReset, TokenUsage, Usage
-from runcast_worker.engines import EngineError
+from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.engines.llm.faults import Fault, fault_in, fault_of
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
@@ -36,39 +35,36 @@ class AskingLimits:
     first_wait_s: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`usage`: of all that was asked for it."""
-
-    response: ModelResponse
-    calls: Sequence[ToolCallPart]
-    usage: Usage
-
-
 class Asking:
     """The models of one task. `models`: in the order of preference, by name; one that failed for good is not asked
     again."""
 
-    def __init__(self, models: Sequence[tuple[str, Model]], agent: Agent, limits: AskingLimits, outbox: Outbox) -> None:
+    def __init__(
+        self, models: Sequence[tuple[str, Model]], task: EngineTask, limits: AskingLimits, outbox: Outbox
+    ) -> None:
         self._models, self._limits, self._outbox = list(models), limits, outbox
+        self._attempt = task.record.attempt
         # The SDK's own retries are ours, which tell what happens; the read timeout finds a stream that stalls.
         settings: ModelSettings = {"timeout": limits.silence_s, "max_retries": 0}
-        settings.update(agent.model_settings)  # type: ignore[typeddict-item]
+        settings.update(task.agent.model_settings)  # type: ignore[typeddict-item]
         self._settings = settings
 
-    async def ask(self, iteration: int, history: History, offered: ModelRequestParameters) -> Answer:
-        """Raises EngineError, of the kind of the last fault. What was streamed of a failed answer is followed by an
-        iteration_reset before it is asked again: no tool has run of it, so nothing is done twice."""
+    async def ask(
+        self, iteration: int, history: History, offered: ModelRequestParameters
+    ) -> tuple[ModelResponse, Usage]:
+        """The answer, and what all that was asked for it took. Raises EngineError, of the kind of the last fault. What
+        was streamed of a failed answer is followed by an iteration_reset before it is asked again: no tool has run of
+        it, so nothing is done twice."""
         retries, ask = 0, 0
         usage = Usage()
         while True:
             ask += 1
             name, model = self._models[0]
-            parts = Parts(iteration, ask, self._outbox)
+            parts = Parts(iteration, self._attempt, ask, self._outbox)
             response, took, fault = await self._once(iteration, name, model, history, offered, parts)
             usage = _sum(usage, took)
             if fault is None and response is not None:
-                return Answer(response, [part for part in response.parts if isinstance(part, ToolCallPart)], usage)
+                return response, usage
             assert fault is not None
             wait_s = self._wait_s(fault, retries)
             logger.warning("model fault: %s", fault.kind, extra={"model": name, "asked": ask})

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from itertools import count
 
 from pydantic import JsonValue
 from pydantic_ai import ToolDefinition
@@ -13,12 +12,14 @@ from pydantic_ai.models import ModelRequestParameters
 from runcast_events.events import (
     Event,
     IterationComplete,
+    IterationReset,
     IterationStart,
     TaskAnalysis,
     ToolCallComplete,
     ToolCallStart,
+    Usage,
 )
-from runcast_worker.engines import EngineTask
+from runcast_worker.engines import EngineTask, Saved
 from runcast_worker.engines.llm.asking import Asking, AskingLimits
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.models import Models
@@ -41,7 +42,7 @@ class LlmEngine:
     def __init__(self, models: Models, limits: AskingLimits) -> None:
         self._models, self._limits = models, limits
 
-    async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+    async def run(self, task: EngineTask) -> AsyncGenerator[Event | Saved, None]:
         outbox = Outbox()
         working = asyncio.create_task(self._work(task, outbox), name="llm loop")
         working.add_done_callback(lambda _: outbox.close())
@@ -54,37 +55,56 @@ class LlmEngine:
             await asyncio.gather(working, return_exceptions=True)
 
     async def _work(self, task: EngineTask, outbox: Outbox) -> None:
-        prompt = task.record.prompt
-        await outbox.put(TaskAnalysis(action_name=_first_line(prompt), goal=prompt.strip()[:500]))
-        history = History(task.agent.instructions or INSTRUCTIONS, await task.conversation(), prompt)
-        models = await self._models.chain(task.record.model, task.agent)
-        asking = Asking(models, task.agent, self._limits, outbox)
+        prompt, again = task.record.prompt, task.record.attempt > 1
+        if not again:
+            await outbox.put(TaskAnalysis(action_name=_first_line(prompt), goal=prompt.strip()[:500]))
+        instructions = task.agent.instructions or INSTRUCTIONS
+        history = History.load(instructions, await task.conversation(), prompt, task.checkpoint)
+        asking = Asking(await self._models.chain(task.record.model, task.agent), task, self._limits, outbox)
         offered = ModelRequestParameters(function_tools=[_definition(tool) for tool in task.tools.offered])
-        for iteration in count(1):
-            await outbox.put(IterationStart(iteration=iteration))
-            answer = await asking.ask(iteration, history, offered)
-            history.answered(answer.response)
-            if answer.calls:
-                history.called(await _use(task, outbox, iteration, answer.calls))
-            await outbox.put(IterationComplete(iteration=iteration, usage=answer.usage))
-            if not answer.calls:
+        usage: Usage | None = None
+        while True:
+            response, iteration = history.unanswered, history.answers
+            if response is None:
+                iteration += 1
+                if again:  # whoever died in it has left open what it said so far
+                    await outbox.put(IterationReset(iteration=iteration))
+                await outbox.put(IterationStart(iteration=iteration))
+                response, usage = await asking.ask(iteration, history, offered)
+                history.answered(response)
+            again = False
+            calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+            if calls:
+                history.called(await _use(task, outbox, iteration, calls, history.dump()))
+            await outbox.put(Saved(_complete(iteration, usage), history.dump()))
+            if not calls:
                 return
 
 
-async def _use(task: EngineTask, outbox: Outbox, iteration: int, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
-    """Run an answer's calls; what they came to, in the order of the calls."""
+def _complete(iteration: int, usage: Usage | None) -> IterationComplete:
+    """Without usage where another attempt asked."""
+    return IterationComplete(iteration=iteration, **({} if usage is None else {"usage": usage}))
+
+
+async def _use(
+    task: EngineTask, outbox: Outbox, iteration: int, calls: Sequence[ToolCallPart], checkpoint: bytes
+) -> list[ToolReturnPart]:
+    """Run an answer's calls; what they came to, in the order of the calls. `checkpoint`: with the answer, without the
+    results. It is in the log with the first start, before any of the calls begins."""
     at_a_time = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def use(index: int, call: ToolCallPart) -> ToolReturnPart:
         async with at_a_time:
-            return await _call(task, outbox, iteration, index, call)
+            return await _call(task, outbox, iteration, index, call, checkpoint)
 
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(use(index, call)) for index, call in enumerate(calls)]
     return [call.result() for call in running]
 
 
-async def _call(task: EngineTask, outbox: Outbox, iteration: int, index: int, call: ToolCallPart) -> ToolReturnPart:
+async def _call(
+    task: EngineTask, outbox: Outbox, iteration: int, index: int, call: ToolCallPart, checkpoint: bytes
+) -> ToolReturnPart:
     arguments, raw = _arguments(call)
     events = task.tools.call(
         iteration, index, call.tool_name, arguments, raw_arguments=raw, provider_id=call.tool_call_id
@@ -94,7 +114,7 @@ async def _call(task: EngineTask, outbox: Outbox, iteration: int, index: int, ca
         async for event in events:
             if isinstance(event, ToolCallStart):
                 # The toolbox goes on when this is in the log, which it can only tell of what was handed over.
-                await outbox.delivered(event)
+                await outbox.delivered(Saved(event, checkpoint) if index == 0 else event)
             else:
                 await outbox.put(event)
             if isinstance(event, ToolCallComplete):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic_ai.messages import (
     ModelMessage,
+    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
     TextPart,
@@ -21,6 +22,31 @@ class History:
         self._instructions = instructions
         self._earlier = [self._message(message) for message in conversation]
         self._own: list[ModelMessage] = [self._request([UserPromptPart(prompt)])]
+
+    @classmethod
+    def load(
+        cls, instructions: str, conversation: Sequence[Message], prompt: str, checkpoint: bytes | None
+    ) -> "History":
+        """As another attempt left it, if one did."""
+        history = cls(instructions, conversation, prompt)
+        if checkpoint is not None:
+            history._own = ModelMessagesTypeAdapter.validate_json(checkpoint)
+        return history
+
+    def dump(self) -> bytes:
+        """What was said and done in this task; the earlier conversation is the session's."""
+        return ModelMessagesTypeAdapter.dump_json(self._own)
+
+    @property
+    def answers(self) -> int:
+        """How often the model has answered in this task: its iterations so far."""
+        return sum(isinstance(message, ModelResponse) for message in self._own)
+
+    @property
+    def unanswered(self) -> ModelResponse | None:
+        """The answer whose calls have not been told of yet."""
+        last = self._own[-1]
+        return last if isinstance(last, ModelResponse) else None
 
     @property
     def messages(self) -> list[ModelMessage]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from time import monotonic
 
 from runcast_events.events import Event, Output, Thinking
+from runcast_worker.engines import Saved
 
 PACE_S = 0.03
 WAITING_CHARS = 64 * 1024
@@ -46,19 +47,19 @@ class Outbox:
     """Many may put, one takes."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Event | Delta | asyncio.Future[None]] = deque()
+        self._waiting: deque[Event | Saved | Delta | asyncio.Future[None]] = deque()
         self._chars = 0
         self._any, self._urgent, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
         self._closed = False
 
-    async def put(self, event: Event) -> None:
+    async def put(self, event: Event | Saved) -> None:
         """In its order, and at once. Waits while too much waits."""
         await self._room.wait()
         self._waiting.append(event)
         self._added(urgent=True)
 
-    async def delivered(self, event: Event) -> None:
+    async def delivered(self, event: Event | Saved) -> None:
         """Put it, and return when whoever takes the events has done with it."""
         await self.put(event)
         done = asyncio.get_running_loop().create_future()
@@ -86,7 +87,7 @@ class Outbox:
         self._any.set()
         self._urgent.set()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
+    async def events(self) -> AsyncGenerator[Event | Saved, None]:
         """Everything that is put, until it is closed and empty."""
         sent_at = 0.0
         while True:

@@ -21,16 +21,17 @@ _ENDS: dict[_Kind, Callable[..., Event]] = {Output: OutputComplete, Thinking: Th
 
 
 class Parts:
-    """One answer. `ask`: how often its iteration has been asked, from 1, so that no part id comes twice.
+    """One answer. `attempt`, and `ask`: how often it has asked in this iteration, both from 1: so that no part id comes
+    twice.
 
     A part begins with its first text: some providers open parts that stay empty. Text that follows text is one part,
     also where the provider cuts it into several; a call, or thinking, ends it. Kinds of parts that are not known here
     are passed over: pydantic-ai adds some in minor versions.
     """
 
-    def __init__(self, iteration: int, ask: int, outbox: Outbox) -> None:
+    def __init__(self, iteration: int, attempt: int, ask: int, outbox: Outbox) -> None:
         self._iteration, self._outbox = iteration, outbox
-        self._prefix = f"{iteration}" if ask == 1 else f"{iteration}r{ask}"
+        self._prefix = f"{iteration}{_nth('a', attempt)}{_nth('r', ask)}"
         self._kind: _Kind | None = None
         self._part_id = ""
         self._opened = 0
@@ -76,3 +77,7 @@ class Parts:
         await self._outbox.delta(kind, self._iteration, self._part_id, text, self._offset)
         self._pieces.append(text)
         self._offset += len(text)
+
+
+def _nth(letter: str, number: int) -> str:
+    return "" if number == 1 else f"{letter}{number}"

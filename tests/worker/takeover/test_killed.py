@@ -1,0 +1,168 @@
+"""A worker is killed in the middle of a model's task: another goes on, and nothing that was acknowledged is done twice.
+
+Workers are processes, ended with SIGKILL; the model is a stub that counts what it is asked.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runcast_events.entry import Entry
+from runcast_local.model import Call, Say, Stall, Stub, Turn, says, serving
+from tests.conftest import wait_until
+from tests.worker.conftest import Client
+from tests.worker.test_drain import worker_process
+
+AGENTS = """
+[agents.llm]
+engine = "llm"
+model = "mine"
+tools = ["shell", "list_files"]
+"""
+StartProcess = Callable[[], AbstractAsyncContextManager[tuple[asyncio.subprocess.Process, list[str]]]]
+
+
+@pytest.fixture
+async def stub() -> Stub:
+    return Stub()
+
+
+@pytest.fixture
+async def start_process(stub: Stub, redis_url: str, agents_file: Path, tmp_path: Path) -> AsyncIterator[StartProcess]:
+    """A worker of its own; killed at the end of the block where it still runs."""
+    agents_file.write_text(AGENTS)  # noqa: ASYNC240 - before anything runs
+    async with serving(stub) as url:
+        yield lambda: worker_process(
+            redis_url=redis_url,
+            agents_file=agents_file,
+            workspaces=tmp_path / "workspaces",
+            lease_ttl_s=1,
+            reap_every_s=0.2,
+            llm_base_url=url,
+        )
+
+
+@contextlib.asynccontextmanager
+async def killed(start: StartProcess, when: Callable[[], Any]) -> AsyncIterator[None]:
+    """A worker that is killed as soon as `when` has returned."""
+    async with start() as (process, _):
+        await when()
+        process.kill()
+        await process.wait()
+    yield
+
+
+def told(log: list[Entry], *types: str) -> list[dict[str, Any]]:
+    return [json.loads(entry.payload) for entry in log if entry.type in types]
+
+
+async def test_a_call_that_ended_is_not_made_again_and_one_that_had_begun_is_told_of(
+    client: Client, stub: Stub, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """Of two side by side one has ended when the worker dies. Nobody knows what the other has done: the model is told
+    so. The model is asked no more often than without the crash."""
+    ended, begun = "echo ended >> made; cat made", "echo begun >> made2; sleep 60"
+    stub.scripts["mine"] = [
+        Turn([*says("I call two."), Call("shell", {"command": ended}), Call("shell", {"command": begun})]),
+        Turn(says("I see.")),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    made = tmp_path / "workspaces" / "default" / "s1" / "made2"
+
+    async def half_done() -> None:
+        await client.wrote("tool_call_complete")
+        await wait_until(made.exists)
+
+    async with killed(start_process, half_done), start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    assert log[-1].type == "task_complete"
+    assert [start["attempt"] for start in told(log, "task_started")] == [1, 2]
+    assert (made.parent / "made").read_text() == "ended\n"
+    assert made.read_text() == "begun\n"
+    assert len(stub.asked) == 2
+    results = [m["content"] for m in stub.asked[1].messages if m["role"] == "tool"]
+    assert "ended" in results[0]
+    assert "interrupted" in results[1]
+    calls = Counter((entry["event_type"], entry["tool_call_id"]) for entry in told(log, *CALLS))
+    assert calls == {(kind, call_id): 1 for kind in CALLS for call_id in ("1.0", "1.1")}
+    assert Counter(told_type["event_type"] for told_type in told(log, "iteration_start")) == {"iteration_start": 2}
+
+
+CALLS = ("tool_call_start", "tool_call_complete")
+
+
+async def test_an_answer_that_was_not_whole_is_asked_for_again(
+    client: Client, stub: Stub, start_process: StartProcess
+) -> None:
+    """What it had said is reset; the earlier iterations are not asked for again, and their calls not made."""
+    stub.scripts["mine"] = [
+        Turn([Call("shell", {"command": "echo once >> made"})]),
+        Turn([*says("I begin"), Stall()]),
+        Turn(says("The whole.")),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    async with killed(start_process, lambda: client.wrote("output")), start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    assert told(log, "task_complete")[0]["final_answer"] == "The whole."
+    assert len(stub.asked) == 3
+    assert [(e["iteration"], e["attempt"]) for e in told(log, "iteration_reset")] == [(2, 2)]
+    assert [e["tool_call_id"] for e in told(log, "tool_call_start")] == ["1.0"]
+    parts = [part["part_id"] for part in told(log, "output_start")]
+    assert len(parts) == len(set(parts)) == 2
+
+
+async def test_a_call_that_changes_nothing_is_repeated(
+    client: Client, stub: Stub, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """Nobody is told that a look was interrupted. Its start is in the log once."""
+    stub.scripts["mine"] = [
+        Turn([Call("shell", {"command": "mkfifo pipe; cat pipe"}), Call("list_files", {})]),
+        Turn(says("Looked.")),
+    ]
+    # The list waits for nothing: so its end is made to be lost, by a journal that has only its beginning.
+    task_id = await client.submit("go", agent="llm")
+
+    async def listed() -> None:
+        await client.wrote("tool_call_complete")
+        journal = f"runcast:{{default:s1}}:journal:{task_id}"
+        entry = json.loads(await client.redis.hget(journal, "1.1"))  # type: ignore[arg-type,misc]
+        await client.redis.hset(journal, "1.1", json.dumps(entry | {"complete": None}))  # type: ignore[misc]
+
+    async with killed(start_process, listed), start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    ends = {end["tool_call_id"]: end for end in told(log, "tool_call_complete") if end["attempt"] == 2}
+    assert ends["1.0"]["error"]["code"] == "interrupted"
+    assert "error" not in ends["1.1"]
+    assert len(stub.asked) == 2
+
+
+async def test_a_final_answer_is_not_asked_for_again(client: Client, stub: Stub, start_process: StartProcess) -> None:
+    """The worker dies between the last iteration and the task's end: the next one only ends it."""
+    stub.scripts["mine"] = [Turn(says("The answer."))]
+    task_id = await client.submit("go", agent="llm")
+    async with start_process():
+        whole = await client.ended(task_id, timeout_s=20)
+    assert whole[-1].type == "task_complete"
+    assert len(stub.asked) == 1
+
+
+async def test_usage_adds_up_over_attempts(client: Client, stub: Stub, start_process: StartProcess) -> None:
+    """In the task's end and in its record."""
+    stub.scripts["mine"] = [
+        Turn([Call("shell", {"command": "true"})], input_tokens=100, output_tokens=10),
+        Turn([Say("half"), Stall()]),
+        Turn(says("Done."), input_tokens=200, output_tokens=20),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    async with killed(start_process, lambda: client.wrote("output")), start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    usage = told(log, "task_complete")[0]["usage"]
+    assert (usage["input"], usage["output"]) == (300, 30)
+    assert (await client.record(task_id)).usage.input == 300
