@@ -63,7 +63,7 @@ class Guard:
         try:
             self._watch()
         finally:
-            status = tree.end(self._pid)
+            status = tree.end(self._pid, ended_before=self._ended)
             if not self._ended:
                 self._tell_end(status, None)
 
@@ -90,7 +90,7 @@ class Guard:
             began, before = monotonic(), (self._count, self._rss)
             reason = self._broken_limit(interval)
             if reason is not None:
-                status = tree.end(self._pid)
+                status = tree.end(self._pid, ended_before=self._ended)
                 if not self._ended:
                     self._tell_end(status, reason)
                 return
