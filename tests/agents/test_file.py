@@ -182,7 +182,7 @@ def test_every_tool_and_engine_is_documented() -> None:
 
 def test_the_local_stacks_file_is_right_and_its_examples_too(tmp_path: Path) -> None:
     """As it stands; and with every example that is commented out taken in, there is an agent of each engine."""
-    assert {agent.engine for agent in load_agents(LOCAL).values()} == {"demo", "script"}
+    assert {agent.engine for agent in load_agents(LOCAL).values()} == {"demo", "script", "llm"}
     text = LOCAL.read_text()
     whole = re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE)
     agents = load(tmp_path, whole)

@@ -154,10 +154,10 @@ def test_services_are_given_the_time_to_end_that_they_are_told_to_take(
     assert stack.end_timeout_s == told + 10
 
 
-def test_the_agents_to_develop_with_are_demo_and_script() -> None:
+def test_the_agents_to_develop_with_need_nothing_but_a_model() -> None:
     """The file that comes with the package is one that the services accept."""
     agents = load_agents(AGENTS_FILE)
-    assert {name: agent.engine for name, agent in agents.items()} == {"demo": "demo", "script": "script"}
+    assert {name: agent.engine for name, agent in agents.items()} == {"demo": "demo", "script": "script", "llm": "llm"}
 
 
 async def test_up_serves_everything_on_one_origin_and_ctrl_c_ends_it(tmp_path: Path) -> None:

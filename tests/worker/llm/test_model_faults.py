@@ -23,10 +23,11 @@ HALF = [*thinks("Let me see."), *says("I begin, but")]
         Turn([*HALF, Cut()]),
         Turn([*HALF, Cut(clean=True)]),
         Turn([*HALF, Raw('{"choices": [{"delta": {"content": "unfin')]),
+        Turn([*HALF, Raw('{"choices": "none", "object": 7}')]),
         Turn([*HALF, Raw('{"error": {"message": "died", "type": "server_error"}}')]),
         Turn([]),
     ],
-    ids=["429", "500", "503", "silence", "stall", "cut", "half", "nonsense", "error", "empty"],
+    ids=["429", "500", "503", "silence", "stall", "cut", "half", "nonsense", "no chunk", "error", "empty"],
 )
 async def test_a_fault_that_may_pass_is_asked_again(play: Play, fault: Answer) -> None:
     """Whatever it said before; the answer is the whole of the second one. What was shown of the first is reset."""

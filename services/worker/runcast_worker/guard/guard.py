@@ -53,17 +53,17 @@ class Guard:
         try:
             self._pid = command.start(self._orders, os.getpid())
         except OSError as error:
-            self._say(f"failed {error.errno}")
+            self.say(f"failed {error.errno}")
             return
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (1, 2):  # else the reader of the command's output would not see its end
             os.dup2(nothing, descriptor)
         self._groups = {self._pid}
-        self._say(f"started {self._pid}")
+        self.say(f"started {self._pid}")
         try:
             self._watch()
         finally:
-            status = tree.end(self._pid)
+            status = tree.end(self._pid, ended_before=self._ended)
             if not self._ended:
                 self._tell_end(status, None)
 
@@ -90,13 +90,13 @@ class Guard:
             began, before = monotonic(), (self._count, self._rss)
             reason = self._broken_limit(interval)
             if reason is not None:
-                status = tree.end(self._pid)
+                status = tree.end(self._pid, ended_before=self._ended)
                 if not self._ended:
                     self._tell_end(status, reason)
                 return
             if began - sampled >= SAMPLE_S or before == (0, 0):
                 sampled = began
-                self._say(f"sample {self._rss} {self._cpu_s:.3f}")
+                self.say(f"sample {self._rss} {self._cpu_s:.3f}")
             grows = self._count > before[0] or self._rss > before[1] * 1.02
             took = monotonic() - began
             interval = max(FASTEST_S, BUSY * took) if grows else max(min(SLOWEST_S, interval * 1.5), IDLE * took)
@@ -156,9 +156,9 @@ class Guard:
         spent = code == -signal.SIGKILL and self._cpu_s > 0.95 * self._orders.cpu_s  # what ignores SIGXCPU
         if reason is None and (spent or code == -signal.SIGXCPU):
             reason = "cpu"
-        self._say(f"ended {int(code)} {reason or '-'} {self._cpu_s:.3f}")
+        self.say(f"ended {int(code)} {reason or '-'} {self._cpu_s:.3f}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Never waits: a worker that is stopped must not stop its guard."""
         self._unsaid += line.encode() + b"\n"
         try:
@@ -186,8 +186,10 @@ def _pidfd(pid: int) -> int | None:
 
 
 def main() -> None:
+    guard = Guard(read(sys.argv[1:]))
     try:
-        Guard(read(sys.argv[1:])).run()
-    except BaseException:
+        guard.run()
+    except BaseException as error:
+        guard.say(f"broken {error!r}".replace("\n", " ")[:500])
         os._exit(1)
     os._exit(0)  # without the interpreter's own tidying up, which takes milliseconds

@@ -84,10 +84,11 @@ def reap(main: int) -> int | None:
             status = found
 
 
-def end(main: int) -> int | None:
+def end(main: int, *, ended_before: bool = False) -> int | None:
     """Kill all that is below this process, until nothing is. Returns the wait status of `main` if it ended here."""
-    # A whole group at once, which no fork of its members outruns; and with bubblewrap the namespace falls with it.
-    send_group(main, signal.SIGKILL)
+    if not ended_before:  # else its number may be somebody else's by now
+        # A whole group at once, which no fork of its members outruns; and with bubblewrap the namespace falls with it.
+        send_group(main, signal.SIGKILL)
     status = None
     known: set[int] = set()
     deadline = monotonic() + STUBBORN_S

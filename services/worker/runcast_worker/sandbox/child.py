@@ -2,7 +2,7 @@
 
 A guard (runcast_worker.guard) is started for every command and is its parent. Between the two and the worker are the
 command's output and one socket; the worker says `t` (SIGTERM to all) or closes it (end all), the guard tells lines:
-`started <pid>`, `failed <errno>`, `sample <rss> <cpu_s>`, `ended <exit code> <limit or -> <cpu_s>`.
+`started <pid>`, `failed <errno>`, `sample <rss> <cpu_s>`, `ended <exit code> <limit or -> <cpu_s>`, `broken <error>`.
 """
 
 import asyncio

@@ -1,8 +1,11 @@
 """What a guard says to its worker, line by line, as it comes."""
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Report:
 
     def _hear(self, words: list[str]) -> None:
         match words:
+            case ["broken", *error]:
+                logger.error("a guard failed: %s", " ".join(error))
             case ["started", pid]:
                 self.started.set_result(int(pid))
             case ["failed", number]:

@@ -38,6 +38,10 @@ _KINDS: tuple[tuple[type[Exception], str, bool, bool, str], ...] = (
     (wrong.UnexpectedModelBehavior, "model_nonsense", True, True, "its answer makes no sense"),
     (wrong.UserError, "model_setup", False, False, "it cannot be asked with these settings"),
     (ValueError, "model_nonsense", True, True, "its answer makes no sense"),
+    # What pydantic-ai stumbles over in JSON that is no chunk.
+    (AttributeError, "model_nonsense", True, True, "its answer makes no sense"),
+    (TypeError, "model_nonsense", True, True, "its answer makes no sense"),
+    (LookupError, "model_nonsense", True, True, "its answer makes no sense"),
 )
 
 
