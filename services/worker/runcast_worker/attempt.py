@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 
 from runcast_agents import Agent
 from runcast_events.codec import Envelope
-from runcast_events.errors import InvalidEvent
 from runcast_events.events import (
     ENGINE_EVENTS,
     Event,
@@ -24,7 +23,6 @@ from runcast_events.events import (
     TaskCancelled,
     TaskCancelling,
     TaskComplete,
-    TaskFailed,
     TaskRequeued,
     TaskStarted,
 )
@@ -40,6 +38,7 @@ from runcast_worker.engines import EngineError, Saved
 from runcast_worker.limits import Meter, wall_time
 from runcast_worker.reaper import LATER_S
 from runcast_worker.stage import open_stage
+from runcast_worker.verdict import HandOver, Verdict
 from runcast_worker.workspace import Workspace, open_workspace
 from runcast_worker.writer import Writer
 
@@ -69,6 +68,7 @@ class Attempt:
         self._watch = CancelWatch(requests, self._publisher.control, claim.record.id)
         self._stopped = False  # once set, nothing of the engine's is written any more
         self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
+        self._verdict = Verdict(deps.redactor, self._about)
 
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
@@ -122,14 +122,18 @@ class Attempt:
         agent = self._deps.agents.get(self._record.agent)
         if agent is None:
             known = ", ".join(sorted(self._deps.agents))
-            return await self._end(self._failure("agent", f"no agent {self._record.agent!r} here; there are: {known}"))
+            return await self._end(
+                self._verdict.failure("agent", f"no agent {self._record.agent!r} here; there are: {known}")
+            )
         try:
             workspace = await open_workspace(
                 self._deps.settings.workspaces, agent, self._tenant, self._record.session_id
             )
         except OSError as error:
             logger.exception("no workspace", extra=self._about)
-            return await self._end(self._failure("workspace", f"the workspace cannot be opened: {error.strerror}"))
+            return await self._end(
+                self._verdict.failure("workspace", f"the workspace cannot be opened: {error.strerror}")
+            )
         began = monotonic()
         await self._writer.write(
             TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
@@ -151,7 +155,7 @@ class Attempt:
         try:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
-                return self._verdict(playing)
+                return self._judge(playing)
             if lapsed.done():
                 return TaskRequeued(reason="lease_lost")
             if asked.done():
@@ -169,22 +173,13 @@ class Attempt:
                 logger.error("the %s did not stop in %g s", task.get_name(), STOP_S, extra=self._about)
                 task.cancel()  # it may be held up by the publisher
 
-    def _verdict(self, playing: asyncio.Task[None]) -> Event | None:
+    def _judge(self, playing: asyncio.Task[None]) -> Event | None:
         if playing.cancelled():
-            return self._failure("engine", "the engine stopped itself")
+            return self._verdict.failure("engine", "the engine stopped itself")
         error = playing.exception()
-        if error is None:
-            return None
-        if self._publisher.failed.is_set():
+        if error is not None and self._publisher.failed.is_set():
             raise error  # it is not the engine's: the hold is lost
-        if isinstance(error, EngineError):
-            logger.warning("the engine gave up: %s", error.kind, extra=self._about)
-            return self._failure(error.kind, str(error), error.retryable)
-        if isinstance(error, InvalidEvent):
-            logger.warning("the engine made an event that cannot be written", extra=self._about)
-            return self._failure("engine", str(error))
-        logger.error("the engine failed", exc_info=error, extra=self._about)
-        return self._failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:2000])
+        return self._verdict.of(error)
 
     async def _play(self, agent: Agent, workspace: Workspace) -> None:
         """Write the engine's events as they come, from when the attempt is known to hold its task."""
@@ -195,7 +190,7 @@ class Attempt:
             await self._watch.nobody_asked()
         write, meter = self._writer.write, Meter(agent.limits, self._record.usage)
         engine = self._deps.engines[agent.engine]
-        turn = TURN
+        turn, saved = TURN, False
         async with (
             wall_time(agent.limits.wall_time_s),
             open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
@@ -208,6 +203,9 @@ class Attempt:
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
                 if self._stopped:
                     return
+                if saved and kind == "iteration_start" and self._deps.draining.is_set():
+                    raise HandOver
+                saved = saved or writes is not NOTHING
                 meter.see(event)
                 await write(event, writes)
                 turn -= 1
@@ -230,11 +228,6 @@ class Attempt:
                 usage=transcript.usage,
             )
         )
-
-    def _failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:
-        # A message may quote what cannot be written as UTF-8, and a secret.
-        said = self._deps.redactor().whole(error.encode(errors="replace").decode())
-        return TaskFailed(error=said, kind=kind, retryable=retryable)
 
     async def _end(self, event: Event) -> str:
         self._over.set()

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`name`: this process, as task_started and logging show it. `requeue`: set when running attempts must end now and
+    """`name`: this process, as task_started and logging show it. `draining`: set when running attempts are to end where
+    another worker can go on. `requeue`: set when they must end now and
     be taken over by another worker."""
 
     settings: WorkerSettings
@@ -49,6 +50,7 @@ class Deps:
     sandbox: Sandbox
     redactor: Callable[[], Redactor]
     alerts: Alerts = field(default_factory=Alerts)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
     requeue: asyncio.Event = field(default_factory=asyncio.Event)
 
 

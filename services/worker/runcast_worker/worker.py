@@ -55,6 +55,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                 logger.info("worker %s is up", deps.name, extra={"admin_port": admin.port})
                 await stop.wait()
                 logger.info("draining")
+                deps.draining.set()
                 await doorbell.drain(settings.drain_s, deps.requeue)
                 for part in parts:
                     part.cancel()

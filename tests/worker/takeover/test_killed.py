@@ -166,3 +166,29 @@ async def test_usage_adds_up_over_attempts(client: Client, stub: Stub, start_pro
     usage = told(log, "task_complete")[0]["usage"]
     assert (usage["input"], usage["output"]) == (300, 30)
     assert (await client.record(task_id)).usage.input == 300
+
+
+async def test_eight_deploys_in_a_row_cost_no_attempt_and_nothing_is_done_twice(
+    client: Client, stub: Stub, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """Each worker is told to end in the middle of an iteration: it goes to the iteration's end, and hands over there."""
+    stub.scripts["mine"] = [
+        *(Turn([Call("shell", {"command": f"echo {number} >> made; sleep 0.5"})]) for number in range(8)),
+        Turn(says("Done.")),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    for deploy in range(8):
+        async with start_process() as (process, _):
+            await client.wrote("tool_call_start", count=deploy + 1)
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+    async with start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    record = await client.record(task_id)
+    assert (record.state, record.crashes) == ("complete", 0)
+    assert {event["reason"] for event in told(log, "task_requeued")} == {"drain"}
+    assert (tmp_path / "workspaces/default/s1/made").read_text().split() == [str(number) for number in range(8)]
+    assert len(stub.asked) == 9
+    calls = Counter(event["tool_call_id"] for event in told(log, "tool_call_complete"))
+    assert set(calls.values()) == {1}
+    assert len(calls) == 8

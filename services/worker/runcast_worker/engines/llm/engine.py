@@ -69,7 +69,8 @@ class LlmEngine:
                 iteration += 1
                 if again:  # whoever died in it has left open what it said so far
                     await outbox.put(IterationReset(iteration=iteration))
-                await outbox.put(IterationStart(iteration=iteration))
+                # Where the worker drains the attempt ends here: before a model is asked.
+                await outbox.delivered(IterationStart(iteration=iteration))
                 response, usage = await asking.ask(iteration, history, offered)
                 history.answered(response)
             again = False
