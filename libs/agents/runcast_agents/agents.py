@@ -140,6 +140,8 @@ class Agent(_Table):
     """A folder that all sessions share, instead of one per session. Relative to the agents file."""
     read_only: bool = False
     """Tools that could change the workspace are refused."""
+    approve: tuple[str, ...] = ()
+    """Tools whose calls wait until somebody has approved them: POST /api/tasks/{task_id}/approvals/{tool_call_id}."""
     idempotent_tools: tuple[str, ...] = ()
     """Tools that may be called again when a worker died in the middle of a call; those that change nothing always may.
     Of the others the model is told that the outcome is unknown."""

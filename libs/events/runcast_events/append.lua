@@ -7,7 +7,7 @@
 -- KEYS 1 events  2 meta  3 task  4 session  5 messages  6 queue  7 tasks  8 checkpoint  9 journal  10 control
 --      11 lease  12 operation  13 outputs      (all in the slot {tenant:session}; other tasks' records: KEYS[7]..':'..id)
 -- ARGV 1 'attempt' | 'control'  2 task id ('': none)  3 fence '<number>:<random>' | operation id
---      4 first sequence | legal states, comma separated ('': the table alone decides)
+--      4 first sequence | legal states, comma separated ('': the table alone decides; 'at_rest': no live task at all)
 --      5 publish command  6 channel  7 max bytes  8 max entries  9 session ttl ms  10 max publication bytes
 --      11 count of events, then (type, payload) each, then count of writes, then (kind, field, value) each
 local TABLE = --[[state table]]
@@ -63,7 +63,9 @@ end
 
 -- TERMINAL, ILLEGAL
 if TERMINAL[state] then return {'TERMINAL', state} end
-if not attempt and ARGV[4] ~= '' and not string.find(',' .. ARGV[4] .. ',', ',' .. state .. ',', 1, true) then
+if not attempt and ARGV[4] == 'at_rest' then
+  if redis.call('LLEN', KEYS[6]) > 0 then return {'ILLEGAL', 'live', ''} end
+elseif not attempt and ARGV[4] ~= '' and not string.find(',' .. ARGV[4] .. ',', ',' .. state .. ',', 1, true) then
   return {'ILLEGAL', state, ''}
 end
 local new_state, queued, started, deleted = state, false, false, false
@@ -84,8 +86,12 @@ local ends = TERMINAL[new_state]
 
 -- Everything is legal: write.
 local writes_at = 12 + 2 * count
-local checkpoint = false
-for i = 0, tonumber(ARGV[writes_at]) - 1 do checkpoint = checkpoint or ARGV[writes_at + 1 + 3 * i] == 'checkpoint' end
+local checkpoint, interrupt = false, nil
+for i = 0, tonumber(ARGV[writes_at]) - 1 do
+  local kind = ARGV[writes_at + 1 + 3 * i]
+  checkpoint = checkpoint or kind == 'checkpoint'
+  if kind == 'interrupt' then interrupt = ARGV[writes_at + 3 + 3 * i] end
+end
 if ends then redis.call('DEL', KEYS[8], KEYS[9], KEYS[10]) elseif checkpoint then redis.call('DEL', KEYS[8]) end
 
 local now = redis.call('TIME')
@@ -157,7 +163,15 @@ if task ~= '' then
   redis.call('HSET', KEYS[3], 'state', new_state, 'last_id', last_id)
   if queued then
     redis.call('HSET', KEYS[3], 'id', task, 'created_at', at, 'after_id', before)
-    redis.call('RPUSH', KEYS[6], task)
+    local holder = interrupt and redis.call('LINDEX', KEYS[6], 0)
+    if holder then
+      -- Whatever becomes of who interrupts: the holder is asked to end in this same step, whoever runs or claims it.
+      redis.call('LINSERT', KEYS[6], 'AFTER', holder, task)
+      redis.call('HSETNX', string.sub(KEYS[10], 1, -#task - 1) .. holder, 'cancel', interrupt)
+      next_task = holder
+    else
+      redis.call('RPUSH', KEYS[6], task)
+    end
     redis.call('RPUSH', KEYS[7], task)
   end
   if started then redis.call('HSETNX', KEYS[3], 'started_at', at) end
@@ -166,6 +180,7 @@ if task ~= '' then
     redis.call('LREM', KEYS[6], 1, task)
     next_task = redis.call('LINDEX', KEYS[6], 0) or ''
   end
+  if new_state == 'paused' then redis.call('HDEL', KEYS[10], 'pause') end
   if ends or (state == 'running' and new_state ~= 'running') then
     -- The hold ends here. Whoever takes it from a running attempt also fences that attempt.
     local lease = redis.call('GET', KEYS[11])

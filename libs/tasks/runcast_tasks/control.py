@@ -3,6 +3,7 @@ one a control request is left, and its attempt writes the events."""
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,10 +11,10 @@ from redis.asyncio import Redis
 
 from runcast_events.codec import Envelope
 from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove
-from runcast_events.events import Event, SessionDeleted, TaskCancelled
+from runcast_events.events import ApprovalResolved, Event, SessionDeleted, TaskCancelled, TaskPaused, TaskResumed
 from runcast_events.ids import session_of
 from runcast_events.keys import Keyspace, SessionKeys
-from runcast_events.log import EventLog
+from runcast_events.log import EventLog, Write
 from runcast_tasks import errors
 
 NOBODY_RUNS = ("queued", "paused", "waiting_approval")
@@ -32,7 +33,7 @@ class Control:
     """Moves tasks and sessions of one tenant from outside an attempt."""
 
     def __init__(self, redis: Redis, log: EventLog, keyspace: Keyspace, tenant: str) -> None:
-        self._log, self._keyspace, self._tenant = log, keyspace, tenant
+        self._redis, self._log, self._keyspace, self._tenant = redis, log, keyspace, tenant
         self._request = redis.register_script(files("runcast_tasks").joinpath("request.lua").read_text())
 
     async def cancel(self, task_id: str, by: str, reason: str | None = None) -> Cancelled:
@@ -42,21 +43,59 @@ class Control:
         event = TaskCancelled(by=by) if reason is None else TaskCancelled(by=by, reason=reason)
         for _ in range(5):  # the task may be claimed or requeued between the two looks
             try:
-                appended = await self._append(keys, task_id, event)
+                appended = await self._append(keys, task_id, event, NOBODY_RUNS)
                 return Cancelled("cancelled", appended)
             except AlreadyTerminal as terminal:
                 return Cancelled(terminal.state, ended=True)
             except IllegalMove:
-                request = json.dumps({"by": by, "reason": reason})
-                state = await self._request(
-                    keys=[keys.task(task_id), keys.control(task_id)],
-                    args=["cancel", request, self._keyspace.control, f"{self._tenant}/{task_id}"],
-                )
-                if state == b"running":
+                state = await self._ask(keys, task_id, "cancel", by, reason)
+                if state == "running":
                     return Cancelled("running")
-                if state == b"none":
-                    raise errors.NotFound("task", task_id) from None
         raise errors.TasksError(f"the task {task_id} changes hands too fast to be cancelled; try again")
+
+    async def pause(self, task_id: str, by: str, reason: str | None = None) -> str:
+        """Have a task wait until it is resumed; returns its state now. A queued one is paused at once; of a running one
+        it is asked (the state is still running), and it pauses between two iterations. Idempotent. Raises InvalidId,
+        NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
+        keys = self._keys(task_id)
+        for _ in range(5):  # it may be claimed or requeued between the two looks
+            try:
+                await self._append(keys, task_id, TaskPaused(by=by), ("queued",))
+                return "paused"
+            except IllegalMove as illegal:
+                if illegal.state == "paused":
+                    return "paused"
+                if illegal.state != "running":
+                    raise
+            state = await self._ask(keys, task_id, "pause", by, reason)
+            if state == "running":
+                return state
+        raise errors.TasksError(f"the task {task_id} changes hands too fast to be paused; try again")
+
+    async def resume(self, task_id: str, by: str) -> str:
+        """Have a paused task run again; returns its state now: it is to be rung for. Idempotent: one that is queued or
+        runs stays so. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
+        try:
+            await self._append(self._keys(task_id), task_id, TaskResumed(by=by), ("paused",))
+        except IllegalMove as illegal:
+            if illegal.state not in ("queued", "running"):
+                raise
+            return illegal.state
+        return "queued"
+
+    async def decide(self, task_id: str, approval: ApprovalResolved, reason: str | None = None) -> str:
+        """Decide about the call that a task waits for; returns its state now: it is to be rung for. Idempotent.
+        Raises InvalidId, NotFound (also of the call), SessionDeleted, AlreadyTerminal, IllegalMove."""
+        keys, call_id = self._keys(task_id), approval.tool_call_id
+        pending, decided = await self._approvals(keys, task_id, call_id)
+        if decided is not None and decided["decision"] == approval.decision:
+            return str((await self._redis.hget(keys.task(task_id), "state") or b"").decode())  # type: ignore[misc]
+        if pending is None or pending["tool_call_id"] != call_id:
+            raise errors.NotFound("call that waits for an approval", f"{task_id} {call_id}")
+        entry = {**approval.model_dump(exclude_unset=True), "reason": reason}
+        write = Write("journal", f"approval:{call_id}", json.dumps(entry))
+        await self._append(keys, task_id, approval, ("waiting_approval",), [write])
+        return "queued"
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session at rest: its log ends with `session_deleted`, everything else goes. Idempotent.
@@ -70,17 +109,39 @@ class Control:
         except IllegalMove:
             raise errors.SessionBusy(session_id, []) from None
 
-    async def _append(self, keys: SessionKeys, task_id: str, event: Event) -> str | None:
+    async def _append(
+        self, keys: SessionKeys, task_id: str, event: Event, legal: Sequence[str], writes: Sequence[Write] = ()
+    ) -> str | None:
         envelope = Envelope(session_of(task_id), task_id)
         try:
             appended = await self._log.append_control(
-                keys, secrets.token_hex(16), [envelope.encode(event)], task_id=task_id, legal=NOBODY_RUNS
+                keys, secrets.token_hex(16), [envelope.encode(event)], writes, task_id=task_id, legal=legal
             )
         except Gone as gone:
             if gone.deleted:
                 raise errors.SessionDeleted(session_of(task_id)) from None
             raise errors.NotFound("task", task_id) from None
         return appended.next_task
+
+    async def _ask(self, keys: SessionKeys, task_id: str, kind: str, by: str, reason: str | None) -> str:
+        """Leave a control request; returns the task's state: it is only left where that is running."""
+        state = await self._request(
+            keys=[keys.task(task_id), keys.control(task_id)],
+            args=[kind, json.dumps({"by": by, "reason": reason}), self._keyspace.control, f"{self._tenant}/{task_id}"],
+        )
+        if state == b"none":
+            raise errors.NotFound("task", task_id) from None
+        return str(state.decode())
+
+    async def _approvals(
+        self, keys: SessionKeys, task_id: str, call_id: str
+    ) -> tuple[dict[str, object] | None, dict[str, object] | None]:
+        """The call that the task waits for, and what was decided about this one."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hget(keys.task(task_id), "approval")
+        pipe.hget(keys.journal(task_id), f"approval:{call_id}")
+        pending, decided = await pipe.execute()
+        return json.loads(pending or b"null"), json.loads(decided or b"null")
 
     def _keys(self, task_id: str) -> SessionKeys:
         return self._keyspace.session(self._tenant, session_of(task_id))

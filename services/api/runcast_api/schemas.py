@@ -10,7 +10,7 @@ from runcast_events.events import Usage
 from runcast_tasks.control import Cancelled
 from runcast_tasks.record import TaskRecord
 from runcast_tasks.record import TaskSummary as Summary
-from runcast_tasks.submit import Receipt
+from runcast_tasks.submit import OnBusy, Receipt
 
 MAX_PROMPT_CHARS = 200_000
 MAX_DOCUMENT_BYTES = 16 * 1024
@@ -49,11 +49,11 @@ def _small(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
 Document = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class TaskRequest(_Body):
+class TaskRequest(Body):
     """What somebody wants done."""
 
     model_config = ConfigDict(
@@ -69,12 +69,14 @@ class TaskRequest(_Body):
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     params: Document = Field(default_factory=dict, description="For the agent; at most 16 KiB as JSON.")
     metadata: Document = Field(default_factory=dict, description="For the client, kept as it is; at most 16 KiB.")
-    on_busy: Literal["enqueue"] = Field(
-        "enqueue", description="What if the session has a live task. `enqueue`: wait for it, the only choice yet."
+    on_busy: OnBusy = Field(
+        "enqueue",
+        description="What if the session has a live task. `enqueue`: wait behind all of them. `reject`: refuse with "
+        "409 `session_busy`. `interrupt`: cancel the one whose turn it is, and come next, before those that wait.",
     )
 
 
-class CancelRequest(_Body):
+class CancelRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "no longer needed"}]})
 
     reason: Annotated[str, Field(max_length=1000)] | None = None
@@ -98,6 +100,7 @@ class TaskAccepted(BaseModel):
     task_id: str = Field(examples=[TASK_ID])
     session_id: str = Field(examples=[SESSION_ID])
     message: str = Field(examples=["The task is accepted and will run."])
+    interrupted: str | None = Field(None, description="With `on_busy: interrupt`: the task that is cancelled for it.")
     links: Links
 
     @classmethod
@@ -106,6 +109,7 @@ class TaskAccepted(BaseModel):
             task_id=receipt.task_id,
             session_id=receipt.session_id,
             message="The task is accepted and will run.",
+            interrupted=receipt.interrupted,
             links=Links.of(receipt.task_id),
         )
 

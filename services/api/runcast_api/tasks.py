@@ -15,7 +15,8 @@ from runcast_api.schemas import TaskSummary as Summary
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_service.problem import Problem, responses
 from runcast_tasks.control import Cancelled
-from runcast_tasks.submit import NewTask, drop_expired, submit
+from runcast_tasks.errors import SessionBusy, TasksError
+from runcast_tasks.submit import NewTask, Receipt, drop_expired, interruption, submit
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ router = APIRouter(tags=["tasks"], route_class=JsonRoute)
     operation_id="tasks_create",
     summary="Accept a task",
     status_code=202,
-    responses=responses(400, 408, 410, 413, 415, 422, 503),
+    responses=responses(400, 408, 409, 410, 413, 415, 422, 503),
 )
 async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -> TaskAccepted:
     """Answers 202 when the task is in the session's log and will run. `links.events` streams it."""
@@ -39,9 +40,10 @@ async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -
         known = ", ".join(state["agents"])
         raise Problem(422, "unknown_agent", f"unknown agent {agent[:64]!r}: expected one of {known}")
     _check_model(state["agents"][agent], agent, body.model)
-    task = NewTask(body.task, agent, body.session_id, body.model, body.params, body.metadata)
-    accepting = submit(state["log"], state["queue"], state["keyspace"], state["tenant"], task)
-    accepted = TaskAccepted.of(await to_the_end(state, accepting))
+    task = NewTask(
+        body.task, agent, body.session_id, body.model, body.params, body.metadata, on_busy=body.on_busy, by=CALLER
+    )
+    accepted = TaskAccepted.of(await to_the_end(state, accept(state, task)))
     await drop_expired(state["queue_store"], state["queue"], state["records"], state["tenant"])
     state["metrics"].tasks_accepted.labels(agent).inc()
     response.headers["Location"] = accepted.links.self_
@@ -98,6 +100,20 @@ def _check_model(agent: Agent, name: str, model: str | None) -> None:
         return
     expected = f"expected one of {', '.join(allowed)}" if allowed else "this agent leaves no choice; leave it out"
     raise Problem(422, "unknown_model", f"unknown model {model[:64]!r} of {name}: {expected}", models=allowed)
+
+
+async def accept(state: State, task: NewTask) -> Receipt:
+    """Submit, and cancel what the task interrupts. Raises InvalidId, SessionDeleted, SessionBusy."""
+    try:
+        receipt = await submit(state["log"], state["queue"], state["keyspace"], state["tenant"], task)
+    except SessionBusy as busy:
+        raise SessionBusy(busy.session_id, await state["records"].live(busy.session_id)) from None
+    if receipt.interrupted is not None:
+        try:
+            await cancel(state, receipt.interrupted, interruption(receipt.task_id))
+        except (TasksError, RedisError, OSError) as error:  # it is accepted, and the request waits for the holder
+            logger.warning("to be interrupted later: %s", error, extra={"task_id": receipt.interrupted})
+    return receipt
 
 
 async def cancel(state: State, task_id: str, reason: str | None) -> Cancelled:

@@ -12,8 +12,6 @@ from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from time import monotonic
 
-from redis.exceptions import RedisError
-
 from runcast_agents import Agent
 from runcast_events.codec import Envelope
 from runcast_events.events import (
@@ -23,6 +21,8 @@ from runcast_events.events import (
     TaskCancelled,
     TaskCancelling,
     TaskComplete,
+    TaskPaused,
+    TaskPausing,
     TaskRequeued,
     TaskStarted,
 )
@@ -32,13 +32,13 @@ from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import LeaseLapsed
 from runcast_tasks.submit import message
-from runcast_worker.cancel import CancelWatch
+from runcast_worker.asked import Watch
 from runcast_worker.deps import Deps
-from runcast_worker.engines import EngineError, Saved
+from runcast_worker.engines import EngineError, HandOver, Saved
 from runcast_worker.limits import Meter, wall_time
-from runcast_worker.reaper import LATER_S
+from runcast_worker.reaper import postpone
 from runcast_worker.stage import open_stage
-from runcast_worker.verdict import HandOver, Verdict
+from runcast_worker.verdict import Ending, Verdict
 from runcast_worker.workspace import Workspace, open_workspace
 from runcast_worker.writer import Writer
 
@@ -65,7 +65,7 @@ class Attempt:
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
         requests = Requests(deps.events, claim.hold.keys, claim.record.id)
-        self._watch = CancelWatch(requests, self._publisher.control, claim.record.id)
+        self._watch = Watch(requests, self._publisher.control, claim.record.id)
         self._stopped = False  # once set, nothing of the engine's is written any more
         self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
         self._verdict = Verdict(deps.redactor, self._about)
@@ -76,7 +76,7 @@ class Attempt:
         async with self._publisher, asyncio.TaskGroup() as group:
             sides = [
                 group.create_task(self._keep(), name="lease keeper"),
-                group.create_task(self._postpone(), name="reaper's hint"),
+                group.create_task(postpone(self._deps, self._tenant, self._record.id), name="reaper's hint"),
                 group.create_task(self._fail_with_publisher(), name="publisher's watch"),
             ]
             try:
@@ -107,16 +107,6 @@ class Attempt:
         await self._publisher.failed.wait()
         await self._publisher.acknowledged()  # raises what it failed of, unless all was written
 
-    async def _postpone(self) -> None:
-        """Keep the reaper's look at this task a lease and a little ahead."""
-        ttl_s = self._deps.settings.lease_ttl_s
-        while True:
-            try:
-                await self._deps.queue.expect(self._tenant, self._record.id, after_s=ttl_s + LATER_S)
-            except (RedisError, OSError) as error:
-                logger.warning("the reaper's hint was not renewed: %s", error, extra=self._about)
-            await asyncio.sleep(ttl_s / 3)
-
     async def _live(self) -> str:
         """Start, engine, end: everything that this attempt writes. Returns how it ended."""
         agent = self._deps.agents.get(self._record.agent)
@@ -138,31 +128,33 @@ class Attempt:
         await self._writer.write(
             TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
         )
-        stop = await self._until_stopped(self._play(agent, workspace))
-        for event in self._writer.transcript.closing():
-            await self._writer.write(event)
-        if stop is None:
+        ending = await self._until_stopped(self._play(agent, workspace))
+        if ending is None or ending.whole:
+            for event in self._writer.transcript.closing():
+                await self._writer.write(event)
+        if ending is None:
             return await self._complete(int((monotonic() - began) * 1000))
-        return await self._end(stop)
+        return await self._end(ending)
 
-    async def _until_stopped(self, play: Coroutine[None, None, None]) -> Event | None:
-        """Let the engine play. None: it came to its end; else the event that the attempt ends with."""
+    async def _until_stopped(self, play: Coroutine[None, None, None]) -> Ending | None:
+        """Let the engine play. None: it came to its end; else what the attempt ends with."""
         playing = asyncio.create_task(play, name="engine")
-        asked = asyncio.create_task(self._watch.asked(), name="control requests")
+        asked = asyncio.create_task(self._watch.cancelled(), name="control requests")
         drained = asyncio.create_task(self._deps.requeue.wait(), name="drain")
         lapsed = asyncio.create_task(self._lapsed.wait(), name="lapsed lease")
-        watched = {playing, asked, drained, lapsed}
+        pausing = asyncio.create_task(self._tell_pausing(), name="pause")
+        ends, watched = {playing, asked, drained, lapsed}, {playing, asked, drained, lapsed, pausing}
         try:
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
                 return self._judge(playing)
             if lapsed.done():
-                return TaskRequeued(reason="lease_lost")
+                return Ending(TaskRequeued(reason="lease_lost"))
             if asked.done():
                 playing.cancel()  # first: while the store is away the publisher may hold up what is written
                 await self._writer.write(asked.result().event(TaskCancelling))
-                return asked.result().event(TaskCancelled)
-            return TaskRequeued(reason="drain")
+                return Ending(asked.result().event(TaskCancelled))
+            return Ending(TaskRequeued(reason="drain"))
         finally:
             for task in watched:
                 if not task.cancelling():  # a second time would break into the end of its tools
@@ -173,7 +165,12 @@ class Attempt:
                 logger.error("the %s did not stop in %g s", task.get_name(), STOP_S, extra=self._about)
                 task.cancel()  # it may be held up by the publisher
 
-    def _judge(self, playing: asyncio.Task[None]) -> Event | None:
+    async def _tell_pausing(self) -> None:
+        await self._watch.pausing.wait()
+        assert self._watch.pause is not None
+        await self._writer.write(self._watch.pause.event(TaskPausing))
+
+    def _judge(self, playing: asyncio.Task[None]) -> Ending | None:
         if playing.cancelled():
             return self._verdict.failure("engine", "the engine stopped itself")
         error = playing.exception()
@@ -203,8 +200,8 @@ class Attempt:
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
                 if self._stopped:
                     return
-                if saved and kind == "iteration_start" and self._deps.draining.is_set():
-                    raise HandOver
+                if kind == "iteration_start":
+                    self._let_go(event, saved or task.checkpoint is not None)
                 saved = saved or writes is not NOTHING
                 meter.see(event)
                 await write(event, writes)
@@ -214,6 +211,13 @@ class Attempt:
                     self._writer.count()
                     await asyncio.sleep(0)
 
+    def _let_go(self, start: Event, resumable: bool) -> None:
+        """Between two iterations: whoever drains or is asked to pause lets go here. Raises HandOver."""
+        if self._watch.pause is not None and (resumable or (start.iteration or 0) > 1):
+            raise HandOver(TaskPaused(by=self._watch.pause.by))
+        if resumable and self._deps.draining.is_set():
+            raise HandOver(TaskRequeued(reason="drain"))
+
     async def _complete(self, duration_ms: int) -> str:
         transcript = self._writer.transcript
         answer = transcript.final_answer
@@ -221,18 +225,20 @@ class Attempt:
             said = MessageAdded(role="assistant", content=answer)
             await self._writer.write(said, [message("assistant", answer, self._record.id)])
         return await self._end(
-            TaskComplete(
-                final_answer=answer,
-                total_iterations=transcript.iterations,
-                duration_ms=duration_ms,
-                usage=transcript.usage,
+            Ending(
+                TaskComplete(
+                    final_answer=answer,
+                    total_iterations=transcript.iterations,
+                    duration_ms=duration_ms,
+                    usage=transcript.usage,
+                )
             )
         )
 
-    async def _end(self, event: Event) -> str:
+    async def _end(self, ending: Ending) -> str:
         self._over.set()
-        await self._writer.write(event)
-        return event.event_type.removeprefix("task_")
+        await self._writer.write(ending.event, ending.writes)
+        return ending.event.event_type.removeprefix("task_")
 
 
 def _parted(step: Event | Saved) -> tuple[Event, Sequence[Write]]:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from runcast_events.events import Event, ToolCallComplete, ToolCallStart
 from runcast_events.log import Write
 
+APPROVAL = "approval:"
+"""Before the id of the call that a decision is about."""
 Begun = Literal["begun"]
 CALL_EVENTS = frozenset({"tool_call_start", "tool_call_complete"})
 """Those that have an entry."""
@@ -22,7 +24,9 @@ class Journal:
     """`earlier`: entries of the attempts before this one, by call id: {name, digest, complete}."""
 
     def __init__(self, earlier: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self._earlier = dict(earlier or {})
+        entries = dict(earlier or {})
+        self._decisions = {name: entries.pop(name) for name in list(entries) if name.startswith(APPROVAL)}
+        self._earlier = entries
         self._digests: dict[str, str] = {}
 
     def find(self, start: ToolCallStart) -> ToolCallComplete | Begun | None:
@@ -31,6 +35,10 @@ class Journal:
         if entry is None:
             return None
         return "begun" if entry["complete"] is None else ToolCallComplete.model_validate(entry["complete"])
+
+    def decision(self, call_id: str) -> Mapping[str, Any] | None:
+        """What somebody decided about a call: {decision, by, arguments, reason}; None: nothing yet."""
+        return self._decisions.get(APPROVAL + call_id)
 
     def knows(self, event: Event) -> bool:
         """Whether an earlier attempt has written this event of a call."""

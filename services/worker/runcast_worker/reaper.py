@@ -21,17 +21,30 @@ from runcast_events.states import TERMINAL
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
-from runcast_worker.cancel import waiting_cancel
+from runcast_worker.asked import waiting_cancel
 from runcast_worker.deps import Deps
 
 logger = logging.getLogger(__name__)
 
 MAX_CRASHES = 3
+RESTING = frozenset({"paused", "waiting_approval"})
+"""Whoever moves them on rings for them."""
 AT_ONCE = 100
 LATER_S = 0.2
 """A hint comes up this long after the lease that it is about has lapsed."""
 SETTLE_S = 7.0
 """After an outage every worker's commands have been tried again by then: a timeout of theirs and a pause."""
+
+
+async def postpone(deps: Deps, tenant: str, task_id: str) -> None:
+    """Keep the reaper's look at a task that runs here a lease and a little ahead, until cancelled."""
+    ttl_s = deps.settings.lease_ttl_s
+    while True:
+        try:
+            await deps.queue.expect(tenant, task_id, after_s=ttl_s + LATER_S)
+        except (RedisError, OSError) as error:
+            logger.warning("the reaper's hint was not renewed: %s", error, extra={"task_id": task_id})
+        await asyncio.sleep(ttl_s / 3)
 
 
 class Reaper:
@@ -67,7 +80,7 @@ class Reaper:
             record = await Records(deps.events, deps.keyspace, check_tenant(tenant)).task(check_task_id(task_id))
         except (NotFound, InvalidId):
             return await self._forget(tenant, task_id)
-        if record.state in TERMINAL:
+        if record.state in TERMINAL or record.state in RESTING:
             return await self._forget(tenant, task_id)
         keys = deps.keyspace.session(tenant, record.session_id)
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]

@@ -51,6 +51,7 @@ async def open_stage(
             redactor=deps.redactor,
             journal=writer.journal,
             idempotent=agent.idempotent_tools,
+            approve=agent.approve,
             outputs=Outputs(deps.events, claim.hold, deps.settings.outputs_max_bytes),
         )
         await stack.enter_async_context(toolbox)

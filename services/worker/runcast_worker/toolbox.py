@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolError
+from runcast_events.events import ApprovalRequired, Event, ToolCallComplete, ToolCallStart, ToolError
 from runcast_tasks.outputs import Outputs
+from runcast_worker.approvals import Approvals
+from runcast_worker.engines import HandOver
 from runcast_worker.journal import Journal
 from runcast_worker.metrics import MCP, UNKNOWN, Metrics
 from runcast_worker.redaction import Redactor
@@ -49,7 +51,8 @@ class Toolbox:
     `allowed`: what the agent lists. `acknowledged`: waits until all that was yielded is in the log, so that no tool
     starts whose start nobody can know of. `more`: tools of MCP servers; one with the name of one of ours is left out.
     `redactor`: makes a filter for what calls say. `outputs`: where long outputs are kept; None: nowhere. `journal`:
-    what calls of earlier attempts came to. `idempotent`: tools that may be called again where that is not known."""
+    what calls of earlier attempts came to. `idempotent`: tools that may be called again where that is not known.
+    `approve`: those that somebody has to approve."""
 
     def __init__(
         self,
@@ -63,10 +66,12 @@ class Toolbox:
         outputs: Outputs | None = None,
         journal: Journal | None = None,
         idempotent: Iterable[str] = (),
+        approve: Iterable[str] = (),
     ) -> None:
         self._surroundings, self._acknowledged, self._metrics = surroundings, acknowledged, metrics
         self._redactor, self._outputs = redactor, outputs
         self._journal, self._idempotent = journal or Journal(), frozenset(idempotent)
+        self._approvals = Approvals(approve, self._journal, redactor)
         tools = all_tools()
         self._tools = {name: tools[name] for name in allowed if name in tools}
         self._labels = dict.fromkeys(self._tools)
@@ -86,6 +91,12 @@ class Toolbox:
     def offered(self) -> Sequence[Tool]:
         return tuple(self._tools.values())
 
+    def approval(
+        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
+    ) -> ApprovalRequired | None:
+        """See runcast_worker.engines.Tools."""
+        return self._approvals.required(iteration, index, name, arguments) if name in self._tools else None
+
     async def call(
         self,
         iteration: int,
@@ -97,7 +108,11 @@ class Toolbox:
         provider_id: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The call's events; see runcast_worker.engines.Tools."""
+        wanted = None if raw_arguments is not None else self.approval(iteration, index, name, arguments)
+        if wanted is not None:
+            raise HandOver(wanted)
         call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
+        arguments, rejected = self._approvals.decided(call_id, arguments)
         redactor, name = self._redactor(), writable(name)
         shown: dict[str, Any] = {"arguments": {}}
         refused: ToolFailed | None = None
@@ -125,6 +140,7 @@ class Toolbox:
             return
         if earlier is not None and not self._repeatable(name):
             refused = _INTERRUPTED
+        refused = rejected or refused
         told: dict[str, Any] = {}
         try:
             if refused is not None:

@@ -1,11 +1,13 @@
 """How an engine's run is judged: what the attempt ends with."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from runcast_events.errors import InvalidEvent
-from runcast_events.events import Event, TaskFailed, TaskRequeued
-from runcast_worker.engines import EngineError
+from runcast_events.events import ApprovalRequired, Event, TaskFailed
+from runcast_events.log import Write
+from runcast_worker.engines import EngineError, HandOver
 from runcast_worker.redaction import Redactor
 
 logger = logging.getLogger(__name__)
@@ -13,8 +15,13 @@ logger = logging.getLogger(__name__)
 MESSAGE_CHARS = 2000
 
 
-class HandOver(Exception):
-    """The worker drains, and the engine has come to a place from where another can go on."""
+class Ending(NamedTuple):
+    """The event that an attempt ends with, and what is written with it. `whole`: what is open is closed before it;
+    where the task goes on later it stays open."""
+
+    event: Event
+    writes: Sequence[Write] = ()
+    whole: bool = True
 
 
 class Verdict:
@@ -23,12 +30,12 @@ class Verdict:
     def __init__(self, redactor: Callable[[], Redactor], about: Mapping[str, object]) -> None:
         self._redactor, self._about = redactor, about
 
-    def of(self, error: BaseException | None) -> Event | None:
-        """The event that ends the attempt. None: the engine came to its end."""
+    def of(self, error: BaseException | None) -> Ending | None:
+        """None: the engine came to its end."""
         if error is None:
             return None
         if isinstance(error, HandOver):
-            return TaskRequeued(reason="drain")
+            return _handed_over(error)
         if isinstance(error, EngineError):
             logger.warning("the engine gave up: %s", error.kind, extra=self._about)
             return self.failure(error.kind, str(error), error.retryable)
@@ -38,7 +45,14 @@ class Verdict:
         logger.error("the engine failed", exc_info=error, extra=self._about)
         return self.failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:MESSAGE_CHARS])
 
-    def failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:
+    def failure(self, kind: str, error: str, retryable: bool = False) -> Ending:
         # A message may quote what cannot be written as UTF-8, and a secret.
         said = self._redactor().whole(error.encode(errors="replace").decode())
-        return TaskFailed(error=said, kind=kind, retryable=retryable)
+        return Ending(TaskFailed(error=said, kind=kind, retryable=retryable))
+
+
+def _handed_over(error: HandOver) -> Ending:
+    writes = [] if error.checkpoint is None else [Write("checkpoint", "", error.checkpoint)]
+    if isinstance(error.event, ApprovalRequired):
+        writes.append(Write("record", "approval", error.event.model_dump_json()))
+    return Ending(error.event, writes, whole=False)

@@ -171,7 +171,7 @@ async def test_usage_adds_up_over_attempts(client: Client, stub: Stub, start_pro
 async def test_eight_deploys_in_a_row_cost_no_attempt_and_nothing_is_done_twice(
     client: Client, stub: Stub, start_process: StartProcess, tmp_path: Path
 ) -> None:
-    """Each worker is told to end in the middle of an iteration: it goes to the iteration's end, and hands over there."""
+    """Each worker is told to end in the middle of an iteration: it goes to its end, and hands over there."""
     stub.scripts["mine"] = [
         *(Turn([Call("shell", {"command": f"echo {number} >> made; sleep 0.5"})]) for number in range(8)),
         Turn(says("Done.")),

@@ -11,7 +11,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from runcast_agents import Agent
-from runcast_events.events import Event
+from runcast_events.events import ApprovalRequired, Event
 from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord
 from runcast_worker.redaction import Redactor
@@ -24,6 +24,13 @@ class Tools(Protocol):
     @property
     def offered(self) -> Sequence[Tool]:
         """In the agent's order."""
+        ...
+
+    def approval(
+        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
+    ) -> ApprovalRequired | None:
+        """What has to be asked of somebody before that call can be made; None: nothing. An engine that runs calls side
+        by side first makes the others, then raises HandOver with this."""
         ...
 
     def call(
@@ -40,7 +47,7 @@ class Tools(Protocol):
         again), from its tool_call_start to its ToolCallComplete with the
         result, or with the error to tell the model; a failing tool raises nothing. `index`: of the call in its
         iteration, from 0; calls may run side by side. `raw_arguments`: what the model said where it was no JSON object;
-        the call then fails by it."""
+        the call then fails by it. Raises HandOver where the call needs an approval."""
         ...
 
 
@@ -66,6 +73,15 @@ class Saved:
 
     event: Event
     checkpoint: bytes
+
+
+class HandOver(Exception):
+    """The attempt lets go of its task here, and another goes on later: the worker drains, somebody asked for a pause,
+    or a call needs an approval. `event`: what the attempt ends with; `checkpoint`: written with it."""
+
+    def __init__(self, event: Event, checkpoint: bytes | None = None) -> None:
+        super().__init__(event.event_type)
+        self.event, self.checkpoint = event, checkpoint
 
 
 class EngineError(Exception):

@@ -19,7 +19,7 @@ from runcast_events.events import (
     ToolCallStart,
     Usage,
 )
-from runcast_worker.engines import EngineTask, Saved
+from runcast_worker.engines import EngineTask, HandOver, Saved
 from runcast_worker.engines.llm.asking import Asking, AskingLimits
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.models import Models
@@ -91,20 +91,28 @@ async def _use(
     task: EngineTask, outbox: Outbox, iteration: int, calls: Sequence[ToolCallPart], checkpoint: bytes
 ) -> list[ToolReturnPart]:
     """Run an answer's calls; what they came to, in the order of the calls. `checkpoint`: with the answer, without the
-    results. It is in the log with the first start, before any of the calls begins."""
+    results. It is in the log with the first start, before any of the calls begins. Raises HandOver where one waits for
+    an approval, when the others have ended."""
+    wanted = [
+        task.tools.approval(iteration, index, call.tool_name, _arguments(call)[0]) for index, call in enumerate(calls)
+    ]
     at_a_time = asyncio.Semaphore(SIDE_BY_SIDE)
+    carrier = next((index for index, approval in enumerate(wanted) if approval is None), None)
 
     async def use(index: int, call: ToolCallPart) -> ToolReturnPart:
         async with at_a_time:
-            return await _call(task, outbox, iteration, index, call, checkpoint)
+            return await _call(task, outbox, iteration, index, call, checkpoint if index == carrier else None)
 
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(use(index, call)) for index, call in enumerate(calls)]
+        running = [group.create_task(use(index, call)) for index, call in enumerate(calls) if wanted[index] is None]
+    first = next((approval for approval in wanted if approval is not None), None)
+    if first is not None:
+        raise HandOver(first, checkpoint)
     return [call.result() for call in running]
 
 
 async def _call(
-    task: EngineTask, outbox: Outbox, iteration: int, index: int, call: ToolCallPart, checkpoint: bytes
+    task: EngineTask, outbox: Outbox, iteration: int, index: int, call: ToolCallPart, checkpoint: bytes | None
 ) -> ToolReturnPart:
     arguments, raw = _arguments(call)
     events = task.tools.call(
@@ -115,7 +123,7 @@ async def _call(
         async for event in events:
             if isinstance(event, ToolCallStart):
                 # The toolbox goes on when this is in the log, which it can only tell of what was handed over.
-                await outbox.delivered(Saved(event, checkpoint) if index == 0 else event)
+                await outbox.delivered(event if checkpoint is None else Saved(event, checkpoint))
             else:
                 await outbox.put(event)
             if isinstance(event, ToolCallComplete):

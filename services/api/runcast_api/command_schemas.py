@@ -1,0 +1,42 @@
+"""The bodies of commands to a task, and their receipt."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from runcast_api.schemas import TASK_ID, Body, Document, TaskState
+
+Reason = Annotated[str, Field(max_length=1000)]
+
+
+class PauseRequest(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "let me look first"}]})
+
+    reason: Reason | None = None
+
+
+class ApprovalRequest(Body):
+    """`arguments`: to call with instead of the agent's; only of what is approved."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"decision": "approved"}]})
+
+    decision: Literal["approved", "rejected"]
+    arguments: Document | None = None
+    reason: Reason | None = Field(None, description="Told to the agent where the call is rejected.")
+
+    @model_validator(mode="after")
+    def _of_what_is_approved(self) -> "ApprovalRequest":
+        if self.decision == "rejected" and self.arguments is not None:
+            raise ValueError("arguments are for a call that is approved")
+        return self
+
+
+class CommandReceipt(BaseModel):
+    """`state`: the task's now. A running one that was asked to pause pauses a little later."""
+
+    task_id: str = Field(examples=[TASK_ID])
+    state: TaskState
+
+    @classmethod
+    def of(cls, task_id: str, state: str) -> "CommandReceipt":
+        return cls.model_validate({"task_id": task_id, "state": state})

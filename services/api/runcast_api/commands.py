@@ -1,0 +1,83 @@
+"""/api/tasks/{task_id}/…: pause, resume, approve."""
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter
+from redis.exceptions import RedisError
+
+from runcast_api.body import JsonRoute
+from runcast_api.command_schemas import ApprovalRequest, CommandReceipt, PauseRequest
+from runcast_api.paths import TaskId
+from runcast_api.state import ApiState, State, to_the_end
+from runcast_api.tasks import CALLER
+from runcast_events.events import ApprovalResolved
+from runcast_service.problem import responses
+
+logger = logging.getLogger(__name__)
+
+PROBLEMS = responses(400, 404, 408, 409, 410, 413, 415, 422, 503)
+
+router = APIRouter(tags=["tasks"], route_class=JsonRoute)
+
+
+@router.post(
+    "/api/tasks/{task_id}/pause",
+    operation_id="tasks_pause",
+    summary="Pause a task",
+    status_code=202,
+    responses=PROBLEMS,
+)
+async def tasks_pause(task_id: TaskId, state: ApiState, body: PauseRequest | None = None) -> CommandReceipt:
+    """Idempotent. What waits in the queue is paused at once; a running attempt pauses between two iterations, and tells
+    it by the event `task_paused`. It then holds no worker, but its session. A body is optional."""
+    reason = None if body is None else body.reason
+    return CommandReceipt.of(task_id, await to_the_end(state, state["control"].pause(task_id, CALLER, reason)))
+
+
+@router.post(
+    "/api/tasks/{task_id}/resume",
+    operation_id="tasks_resume",
+    summary="Resume a paused task",
+    status_code=202,
+    responses=PROBLEMS,
+)
+async def tasks_resume(task_id: TaskId, state: ApiState) -> CommandReceipt:
+    """Idempotent. It goes on where it was, on any worker."""
+
+    async def resume() -> str:
+        return await _go_on(state, task_id, await state["control"].resume(task_id, CALLER))
+
+    return CommandReceipt.of(task_id, await to_the_end(state, resume()))
+
+
+@router.post(
+    "/api/tasks/{task_id}/approvals/{tool_call_id}",
+    operation_id="tasks_approve",
+    summary="Decide about a call that waits for approval",
+    status_code=202,
+    responses=PROBLEMS,
+)
+async def tasks_approve(task_id: TaskId, tool_call_id: str, body: ApprovalRequest, state: ApiState) -> CommandReceipt:
+    """Idempotent. An approved call is made, with other arguments where the body has some; of a rejected one the agent
+    is told. The event `approval_required` names the call and its arguments."""
+    decided: dict[str, Any] = {"tool_call_id": tool_call_id[:32], "decision": body.decision, "by": CALLER}
+    if body.arguments is not None:
+        decided["arguments"] = body.arguments
+
+    async def decide() -> str:
+        approval = ApprovalResolved.model_validate(decided)
+        return await _go_on(state, task_id, await state["control"].decide(task_id, approval, body.reason))
+
+    return CommandReceipt.of(task_id, await to_the_end(state, decide()))
+
+
+async def _go_on(state: State, task_id: str, now: str) -> str:
+    """Have a task that is queued again found by a worker."""
+    if now == "queued":
+        try:
+            await state["queue"].expect(state["tenant"], task_id)
+            await state["queue"].ring(state["tenant"], task_id)
+        except (RedisError, OSError) as error:  # it is in the log; asked again, it is rung for again
+            logger.warning("queued again, and not rung for: %s", error, extra={"task_id": task_id})
+    return now

@@ -1,0 +1,49 @@
+"""Approvals: which calls wait for somebody, and what was decided about them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from runcast_events.events import ApprovalRequired
+from runcast_worker.journal import Journal
+from runcast_worker.redaction import Redactor
+from runcast_worker.tools import ToolFailed
+
+
+class Approvals:
+    """`tools`: those that somebody has to approve. Decisions are in the journal."""
+
+    def __init__(self, tools: Iterable[str], journal: Journal, redactor: Callable[[], Redactor]) -> None:
+        self._tools, self._journal, self._redactor = frozenset(tools), journal, redactor
+
+    def required(
+        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
+    ) -> ApprovalRequired | None:
+        """What is to be asked before the call can be made. None: nothing, or it was decided."""
+        call_id = f"{iteration}.{index}"
+        if name not in self._tools or self._journal.decision(call_id) is not None:
+            return None
+        return ApprovalRequired.model_validate(
+            {
+                "iteration": iteration,
+                "tool_call_id": call_id,
+                "tool_name": name,
+                "arguments": self._redactor().value(arguments),
+                "reason": f"the agent may use {name} only where somebody approves",
+            }
+        )
+
+    def decided(self, call_id: str, arguments: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], ToolFailed | None]:
+        """The arguments to call with, which may be others than the model's; and the failure, where it was rejected."""
+        decision = self._journal.decision(call_id)
+        if decision is None:
+            return arguments, None
+        if decision["decision"] == "rejected":
+            return arguments, _rejected(decision)
+        return decision.get("arguments") or arguments, None
+
+
+def _rejected(decision: Mapping[str, Any]) -> ToolFailed:
+    said = f": {decision['reason']}" if decision.get("reason") else ""
+    return ToolFailed("rejected", f"{decision['by']} did not allow this call{said}")

@@ -1,0 +1,76 @@
+"""Pause, resume and approve over the api: receipts, problems, and that a worker is rung for."""
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runcast_events.events import ApprovalRequired
+from runcast_events.log import Write
+from tests.api.running import Api, problem
+from tests.attempts import claim
+
+
+async def waiting(api: Api, redis: Redis) -> str:
+    """A task that waits for an approval of call 1.0."""
+    task_id = await api.submit(session_id="s1")
+    attempt = await claim(redis)
+    required = ApprovalRequired(tool_call_id="1.0", tool_name="shell", arguments={"command": "ls"}, reason="policy")
+    log = api.state["log"]
+    await attempt.append(log, attempt.started())
+    write = Write("record", "approval", required.model_dump_json())
+    await log.append(attempt.hold, 2, [attempt.envelope.encode(required)], [write])
+    return task_id
+
+
+async def test_a_queued_task_is_paused_and_resumed(api: Api, redis: Redis) -> None:
+    """Each as often as anybody likes; a resumed one is rung for."""
+    task_id = await api.submit(session_id="s1")
+    for _ in range(2):
+        answer = await api.client.post(f"/api/tasks/{task_id}/pause", json={"reason": "wait"})
+        assert (answer.status_code, answer.json()) == (202, {"task_id": task_id, "state": "paused"})
+    await redis.delete("runcast:rings")
+    for _ in range(2):
+        answer = await api.client.post(f"/api/tasks/{task_id}/resume")
+        assert (answer.status_code, answer.json()) == (202, {"task_id": task_id, "state": "queued"})
+    assert await redis.zcard("runcast:rings") >= 1
+
+
+async def test_an_illegal_move_is_a_conflict_that_names_the_state(api: Api, redis: Redis) -> None:
+    """Of an ended task, and of one that waits for an approval; what there is not is not found."""
+    task_id = await waiting(api, redis)
+    for command in ("pause", "resume"):
+        document = problem(await api.client.post(f"/api/tasks/{task_id}/{command}"), 409, "illegal_state")
+        assert document["state"] == "waiting_approval"
+    await api.client.post(f"/api/tasks/{task_id}/cancel")
+    for command in ("pause", "resume", "approvals/1.0"):
+        body = {"decision": "approved"} if "/" in command else None
+        answer = await api.client.post(f"/api/tasks/{task_id}/{command}", json=body)
+        assert problem(answer, 409, "illegal_state")["state"] == "cancelled"
+        missing = f"/api/tasks/s1.aaaaaaaaaa/{command}"
+        problem(await api.client.post(missing, json=body), 404, "not_found")
+
+
+async def test_an_approval_is_decided_once_and_asked_again_without_harm(api: Api, redis: Redis) -> None:
+    """The state is told; another decision comes too late."""
+    task_id = await waiting(api, redis)
+    problem(
+        await api.client.post(f"/api/tasks/{task_id}/approvals/9.9", json={"decision": "approved"}), 404, "not_found"
+    )
+    for _ in range(2):
+        answer = await api.client.post(f"/api/tasks/{task_id}/approvals/1.0", json={"decision": "approved"})
+        assert (answer.status_code, answer.json()) == (202, {"task_id": task_id, "state": "queued"})
+    answer = await api.client.post(f"/api/tasks/{task_id}/approvals/1.0", json={"decision": "rejected"})
+    assert problem(answer, 409, "illegal_state")["state"] == "queued"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, {}, {"decision": "maybe"}, {"decision": "rejected", "arguments": {}}, {"decision": "approved", "x": 1}],
+)
+async def test_a_decision_that_is_none_is_refused(api: Api, redis: Redis, body: Any) -> None:
+    """And nothing is decided."""
+    task_id = await waiting(api, redis)
+    answer = await api.client.post(f"/api/tasks/{task_id}/approvals/1.0", json=body)
+    assert answer.status_code in (400, 422)
+    assert (await api.client.get(f"/api/tasks/{task_id}")).json()["state"] == "waiting_approval"
