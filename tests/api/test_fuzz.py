@@ -20,7 +20,7 @@ values = st.recursive(
     max_leaves=8,
 )
 FIELDS = ("task", "session_id", "agent", "model", "params", "metadata", "on_busy", "reason", "x")
-likely = st.sampled_from(["hello", "s1", "demo", "enqueue", "", " ", "s1.abcdefghij", "\u0000", "a" * 70])
+likely = st.sampled_from(["hello", "s1", "demo", "interrupt", "", " ", "s1.abcdefghij", "\u0000", "a" * 70])
 plausible = st.fixed_dictionaries(
     {"task": st.just("hello") | texts},
     optional={

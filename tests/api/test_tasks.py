@@ -33,6 +33,7 @@ async def test_an_accepted_task_is_in_the_log_the_record_the_indexes_and_the_que
         "task_id": task_id,
         "session_id": "s1",
         "message": "The task is accepted and will run.",
+        "interrupted": None,
         "links": {
             "self": f"/api/tasks/{task_id}",
             "events": f"/stream/tasks/{task_id}",
@@ -94,7 +95,7 @@ async def test_a_task_that_names_no_agent_gets_the_default_one(redis: Redis, red
         {"task": "hello", "params": {"a": "x" * 20_000}},
         {"task": "hello", "metadata": {"a": "x" * 20_000}},
         {"task": "hello", "model": ""},
-        {"task": "hello", "on_busy": "interrupt"},
+        {"task": "hello", "on_busy": "replace"},
         [],
         [{"task": "hello"}],
         "hello",

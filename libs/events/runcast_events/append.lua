@@ -198,6 +198,7 @@ for i = 0, tonumber(ARGV[writes_at]) - 1 do
   elseif kind == 'record' then redis.call('HSET', KEYS[3], field, value)
   elseif kind == 'session' then redis.call('HSET', KEYS[4], field, value)
   elseif kind == 'message' then redis.call('RPUSH', KEYS[5], value)
+  elseif kind == 'heard' then redis.call('HDEL', KEYS[10], field)
   elseif kind == 'tally' then
     redis.call('HINCRBYFLOAT', KEYS[3], 'usage_' .. field, value)
     redis.call('HINCRBYFLOAT', KEYS[4], 'usage_' .. field, value)

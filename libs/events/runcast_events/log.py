@@ -27,11 +27,17 @@ class LogLimits:
 
 class Write(NamedTuple):
     """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty.
-    `tally`: a number that is added to the field `usage_<field>` of both the task's record and the session's."""
+    `tally`: a number that is added to the field `usage_<field>` of both the task's record and the session's.
+    `interrupt`: the task that is queued goes right behind the session's holder, and the value (JSON) is left for that
+    one as a control request `cancel`."""
 
-    kind: Literal["checkpoint", "journal", "record", "session", "message", "tally"]
+    kind: Literal["checkpoint", "journal", "record", "session", "message", "tally", "interrupt"]
     field: str
     value: bytes | str
+
+
+AT_REST = "at_rest"
+"""In place of legal states: the session must have no live task, else IllegalMove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Appended:
     """The batch is in the log. `duplicate`: it was already, from an earlier try.
 
     `control`: control requests that wait for the attempt. `next_task`: after a terminal event, the session's next
-    holder, to be rung for.
+    holder, to be rung for; after an interrupt, the holder that was interrupted.
     """
 
     first: EventId | None
@@ -103,7 +109,8 @@ class EventLog:
         """Append events of a task that nobody runs, or of the session itself (`task_id` empty).
 
         `operation`: a random id; a retry with the same one is answered as the first. `legal`: the states of the task in
-        which the caller wants this; none given means that the state table alone decides.
+        which the caller wants this; none given means that the state table alone decides. AT_REST alone: only while the
+        session has no live task.
         Raises Gone, AlreadyTerminal, IllegalMove: then nothing was written.
         """
         return await self._run(

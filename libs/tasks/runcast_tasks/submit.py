@@ -10,22 +10,25 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from pydantic import JsonValue
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runcast_events.codec import Envelope
-from runcast_events.errors import Gone
+from runcast_events.errors import Gone, IllegalMove
 from runcast_events.events import MessageAdded, SessionCreated, TaskQueued
 from runcast_events.ids import check_session_id, new_session_id, new_task_id
 from runcast_events.keys import Keyspace
-from runcast_events.log import EventLog, Write
-from runcast_tasks.errors import SessionDeleted
+from runcast_events.log import AT_REST, EventLog, Write
+from runcast_tasks.errors import SessionBusy, SessionDeleted
 from runcast_tasks.queue import Queue
 from runcast_tasks.record import PROMPT_HEAD_CHARS, Records
 
 logger = logging.getLogger(__name__)
+
+OnBusy = Literal["enqueue", "reject", "interrupt"]
 
 DRAWN = 10
 """Members of an index that each submit looks at: where more than a tenth has expired, more go than come."""
@@ -34,7 +37,8 @@ DROP_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """What somebody wants done. `session_id` None: in a new session."""
+    """What somebody wants done. `session_id` None: in a new session. `on_busy`: what if the session has a live task;
+    `by`: who wants it, as the end of an interrupted task names them."""
 
     prompt: str
     agent: str
@@ -42,16 +46,28 @@ class NewTask:
     model: str | None = None
     params: dict[str, JsonValue] = field(default_factory=dict)
     metadata: dict[str, JsonValue] = field(default_factory=dict)
+    on_busy: OnBusy = "enqueue"
+    by: str = "anonymous"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
+    """`interrupted`: the task that was the session's holder, and is asked to end for this one. The caller cancels it at
+    once where nobody runs it (`Control.cancel`); if nobody does, it ends when it is claimed or found by the reaper."""
+
     session_id: str
     task_id: str
+    interrupted: str | None = None
+
+
+def interruption(task_id: str) -> str:
+    """The reason that the end of a task gives when `task_id` interrupted it."""
+    return f"interrupted by {task_id}"
 
 
 async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, task: NewTask) -> Receipt:
-    """Accept a task. When this returns it is in the log and will run. Raises InvalidId, SessionDeleted."""
+    """Accept a task. When this returns it is in the log and will run. Raises InvalidId, SessionDeleted, and with
+    `on_busy` reject SessionBusy (without the ids of the live tasks)."""
     session_id = new_session_id() if task.session_id is None else check_session_id(task.session_id)
     task_id = new_task_id(session_id)
     envelope = Envelope(session_id, task_id)
@@ -63,20 +79,29 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
         envelope.encode(MessageAdded(role="user", content=task.prompt)),
         envelope.encode(queued),
     ]
+    legal = (AT_REST,) if task.on_busy == "reject" else ()
     await queue.expect(tenant, task_id)
     try:
-        await log.append_control(
-            keyspace.session(tenant, session_id), secrets.token_hex(16), batch, _writes(task, task_id), task_id=task_id
+        appended = await log.append_control(
+            keyspace.session(tenant, session_id),
+            secrets.token_hex(16),
+            batch,
+            _writes(task, task_id),
+            task_id=task_id,
+            legal=legal,
         )
     except Gone:
         await queue.forget(tenant, task_id)
         raise SessionDeleted(session_id) from None
+    except IllegalMove:
+        await queue.forget(tenant, task_id)
+        raise SessionBusy(session_id, []) from None
     try:
         await queue.index(tenant, session_id, task_id)
         await queue.ring(tenant, task_id)
     except (RedisError, OSError) as error:  # it is in the log, so it is accepted: a refusal would have it sent twice
         logger.warning("accepted, to be found by its hint: %s", error, extra={"task_id": task_id})
-    return Receipt(session_id, task_id)
+    return Receipt(session_id, task_id, appended.next_task)
 
 
 async def drop_expired(queue_store: Redis, queue: Queue, records: Records, tenant: str) -> None:
@@ -113,4 +138,8 @@ def _writes(task: NewTask, task_id: str) -> list[Write]:
         "params": json.dumps(task.params, ensure_ascii=False),
         "metadata": json.dumps(task.metadata, ensure_ascii=False),
     }
-    return [*(Write("record", name, value) for name, value in record.items()), message("user", task.prompt, task_id)]
+    writes = [*(Write("record", name, value) for name, value in record.items()), message("user", task.prompt, task_id)]
+    if task.on_busy == "interrupt":
+        request = {"by": task.by, "reason": interruption(task_id)}
+        writes.append(Write("interrupt", "", json.dumps(request)))
+    return writes

@@ -23,6 +23,7 @@ from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.asked import waiting_cancel
 from runcast_worker.deps import Deps
+from runcast_worker.interrupted import end_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class Reaper:
         if monotonic() - asked_at > ttl_s / 2:
             self._distrust()  # the store is slow: renewals may be as late
         if head != task_id.encode():
+            if head is not None:
+                await end_interrupted(deps, tenant, keys, head.decode())
             return await deps.queue.expect(tenant, task_id, after_s=ttl_s)
         if lease_ms > 0:
             return await deps.queue.expect(tenant, task_id, after_s=lease_ms / 1000 + LATER_S)
