@@ -18,8 +18,8 @@ from runcast_local.store import Store, find_program
 DATABASES = 512
 _numbers = itertools.count()
 
-# Keys that live without a TTL on purpose: the queue store's indexes and arq's queue.
-LASTING = ("runcast:index:", "runcast:due", "runcast:rings")
+# Keys that live without a TTL on purpose: the queue store's indexes, arq's queue, and what tells of their loss.
+LASTING = ("runcast:index:", "runcast:due", "runcast:rings", "runcast:counted")
 
 
 IMAGE = os.environ.get("RUNCAST_TEST_IMAGE")
@@ -65,6 +65,22 @@ async def own_redis(own_store: Store) -> AsyncIterator[Redis]:
 def redis_url(store: Store) -> str:
     """A database of this test's own: arq's keys cannot be prefixed."""
     return f"redis://127.0.0.1:{store.port}/{next(_numbers) % DATABASES}"
+
+
+@pytest.fixture
+def queue_url(store: Store) -> str:
+    """Another database, for tests whose queue store is not the events store."""
+    return f"redis://127.0.0.1:{store.port}/{next(_numbers) % DATABASES}"
+
+
+@pytest.fixture
+async def queue_redis(queue_url: str) -> AsyncIterator[Redis]:
+    """A client on that database."""
+    client = connect(queue_url, "test")
+    await client.flushdb()
+    yield client
+    await client.flushdb()
+    await client.aclose()
 
 
 @pytest.fixture

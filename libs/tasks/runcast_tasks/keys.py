@@ -29,6 +29,16 @@ class QueueKeys:
         """Sorted set `<tenant>/<task id>` by the ms when somebody should look after it: the reaper's hint."""
         return f"{self.prefix}due"
 
+    @property
+    def counted(self) -> str:
+        """String: the run id of the server that was last told of everything, see census.py. Without it all is lost."""
+        return f"{self.prefix}counted"
+
+    @property
+    def census(self) -> str:
+        """String with a TTL: who finds everything again (census.py)."""
+        return f"{self.prefix}census"
+
     def sessions(self, tenant: str) -> str:
         """Sorted set: session ids by the ms of their last submit. Those of expired sessions go when listed or drawn."""
         return f"{self.prefix}index:{tenant}:sessions"

@@ -8,7 +8,7 @@ Why: docs/decisions/0003-arq-is-a-doorbell.md.
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -63,6 +63,20 @@ class Queue:
         """Leave the hint that somebody should look after this task if nothing is heard of it for `after_s`."""
         due_ms = int((time.time() + after_s) * 1000)
         await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
+
+    async def expect_again(self, tenant: str, task_ids: Sequence[str]) -> None:
+        """Leave hints about a session's live tasks, the holder first, where there are none: now for the holder, and for
+        those behind it as for new ones."""
+        now_ms = int(time.time() * 1000)
+        later_ms = now_ms + int(DUE_AFTER_S * 1000)
+        hints = {f"{tenant}/{task_id}": later_ms if index else now_ms for index, task_id in enumerate(task_ids)}
+        if hints:
+            await self._redis.zadd(self._keys.due, hints, nx=True)
+
+    async def index_again(self, index: str, members: Mapping[str, int]) -> None:
+        """Put members into an index by their ms, where it has none that are newer."""
+        if members:
+            await self._redis.zadd(index, dict(members), gt=True)
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
         """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), unchecked. Drops others."""

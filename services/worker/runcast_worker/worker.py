@@ -1,4 +1,4 @@
-"""The worker: its doorbell, reaper, janitor and admin endpoint, from start to the end of the drain."""
+"""The worker: its doorbell, reaper, census, janitor and admin endpoint, from start to the end of the drain."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from runcast_service.admin import admin_app
 from runcast_service.server import SideServer
+from runcast_tasks.census import Census
 from runcast_worker.deps import Deps
 from runcast_worker.doorbell import Doorbell
 from runcast_worker.janitor import Janitor
@@ -16,6 +17,8 @@ from runcast_worker.runner import Runner
 logger = logging.getLogger(__name__)
 
 READY_S = 1.0
+CENSUS_LOOKS = 5
+"""The reaper looks so often while the census looks once."""
 
 
 async def work(deps: Deps, stop: asyncio.Event) -> None:
@@ -30,6 +33,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
         poll_delay_s=settings.poll_delay_s,
     )
 
+    census = Census(deps.events, deps.queue_redis, deps.keyspace, deps.queue)
     alerts = deps.alerts.channel(settings.events_url, deps.name, deps.keyspace)
 
     async def ready() -> str | None:
@@ -50,6 +54,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                     group.create_task(doorbell.wake_channel(settings.redis_url, deps.name, keys).run(), name="wake"),
                     group.create_task(alerts.run(), name="alerts"),
                     group.create_task(Reaper(deps).run(), name="reaper"),
+                    group.create_task(census.run(CENSUS_LOOKS * settings.reap_every_s), name="census"),
                     group.create_task(Janitor(deps).run(), name="janitor"),
                 ]
                 logger.info("worker %s is up", deps.name, extra={"admin_port": admin.port})
