@@ -54,7 +54,7 @@ UNIMPORTED = {
 
 LINES = 250
 LONGER = {
-    "libs/events/runcast_events/events.py": 320,
+    "libs/events/runcast_events/events.py": 340,
 }
 """Files above LINES on purpose, with their own limit: a list of models."""
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "handler", "handlers", "misc"}

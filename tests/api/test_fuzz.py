@@ -19,7 +19,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = ("task", "session_id", "agent", "model", "params", "metadata", "on_busy", "reason", "x")
+POSTS = ("/api/tasks", "/api/tasks/s1.abcdefghij/cancel", "/api/sessions/s1/fork")
+FIELDS = ("task", "session_id", "agent", "model", "params", "metadata", "on_busy", "reason", "at", "x")
 likely = st.sampled_from(["hello", "s1", "demo", "interrupt", "", " ", "s1.abcdefghij", "\u0000", "a" * 70])
 plausible = st.fixed_dictionaries(
     {"task": st.just("hello") | texts},
@@ -54,6 +55,8 @@ known = st.sampled_from(
         "/api/sessions",
         "/api/sessions/{}",
         "/api/sessions/{}/events",
+        "/api/sessions/{}/fork",
+        "/api/sessions/s1/fork",
     ]
 )
 paths = st.one_of(
@@ -81,10 +84,9 @@ def check(answer: httpx2.Response) -> None:
 
 
 @EXAMPLES
-@given(body=bodies, kind=kinds, cancel=st.booleans())
-async def test_any_body_is_answered(api: Api, body: bytes, kind: str, cancel: bool) -> None:
+@given(body=bodies, kind=kinds, path=st.sampled_from(POSTS))
+async def test_any_body_is_answered(api: Api, body: bytes, kind: str, path: str) -> None:
     """POST of anything."""
-    path = "/api/tasks/s1.abcdefghij/cancel" if cancel else "/api/tasks"
     if not await api.state["records"].live("s1"):
         await api.submit(session_id="s1")
     check(await api.client.post(path, content=body, headers=[(b"content-type", kind.encode("latin-1"))]))

@@ -22,6 +22,7 @@ OPERATIONS = {
     "sessions_get",
     "sessions_delete",
     "sessions_events",
+    "sessions_fork",
     "agents_list",
     "health",
 }
@@ -61,7 +62,7 @@ def test_every_operation_that_can_refuse_documents_its_problems(document: dict[s
 def test_bodies_and_answers_have_examples(document: dict[str, Any]) -> None:
     """Each request model as a whole; every field that names a thing shows one."""
     schemas = document["components"]["schemas"]
-    for name in ("TaskRequest", "CancelRequest"):
+    for name in ("TaskRequest", "ForkRequest", "CancelRequest"):
         assert schemas[name]["examples"]
         assert schemas[name]["additionalProperties"] is False
     assert schemas["TaskAccepted"]["properties"]["task_id"]["examples"] == ["s1.abcdefghij"]
@@ -113,6 +114,7 @@ async def test_real_answers_fit_the_documented_schemas(api: Api, redis: Redis, d
         "sessions_list": await api.client.get("/api/sessions"),
         "sessions_get": await api.client.get("/api/sessions/s1"),
         "sessions_events": await api.client.get("/api/sessions/s1/events?after=1-1"),
+        "sessions_fork": await api.client.post("/api/sessions/s1/fork"),
         "agents_list": await api.client.get("/api/agents"),
         "health": await api.client.get("/health"),
     }

@@ -204,7 +204,8 @@ for i = 0, tonumber(ARGV[writes_at]) - 1 do
     redis.call('HINCRBYFLOAT', KEYS[4], 'usage_' .. field, value)
   end
 end
-if first_event == 1 and ARGV[12] == 'session_created' then redis.call('HSET', KEYS[4], 'created_at', at) end
+local created = first_event == 1 and ARGV[12] == 'session_created'
+if created then redis.call('HSET', KEYS[4], 'created_at', at) end
 
 -- The session's life.
 local function each_key(command, ...)
@@ -226,7 +227,7 @@ redis.call('HSET', KEYS[2], 'epoch', epoch_text, 'n', int(n), 'writer', this_wri
 if deleted then
   redis.call('PEXPIRE', KEYS[1], ARGV[9])
   redis.call('PEXPIRE', KEYS[2], ARGV[9])
-elseif ends and redis.call('LLEN', KEYS[6]) == 0 then
+elseif (ends or created) and redis.call('LLEN', KEYS[6]) == 0 then
   redis.call('HSET', KEYS[2], 'expires', '1')
   each_key('PEXPIRE', ARGV[9])
 elseif meta[8] and queued then

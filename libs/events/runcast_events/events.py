@@ -38,8 +38,19 @@ class Usage(BaseModel):
 # --- session -----------------------------------------------------------------------------------------------------
 
 
+class ForkedFrom(BaseModel):
+    """`messages_left_out`: how many of the oldest messages were too many to be taken along."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session_id: str
+    event_id: str
+    messages_left_out: Count = 0
+
+
 class SessionCreated(Event, type="session_created"):
     title: str | None = None
+    forked_from: ForkedFrom | None = None
 
 
 class SessionDeleted(Event, type="session_deleted"):

@@ -29,6 +29,34 @@ class SessionBusy(TasksError):
         self.session_id, self.task_ids = session_id, task_ids
 
 
+class SessionExists(TasksError):
+    """A new session was to get this id, and there is one that is another."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"there is a session {session_id} already, and it is not this fork; choose another id")
+        self.session_id = session_id
+
+
+class UnknownEvent(TasksError):
+    """The session's log has no such event, and never had, or lost it in a rollback."""
+
+    def __init__(self, session_id: str, event_id: str) -> None:
+        super().__init__(f"the log of {session_id} has no event {event_id}: expected the id of one of its events")
+        self.session_id, self.event_id = session_id, event_id
+
+
+class EventTrimmed(TasksError):
+    """The session's log no longer goes back to that event."""
+
+    def __init__(self, session_id: str, event_id: str) -> None:
+        super().__init__(f"the log of {session_id} was trimmed and begins after {event_id}; choose a later event")
+        self.session_id, self.event_id = session_id, event_id
+
+
+class ForkDisturbed(TasksError):
+    """The session was trimmed, deleted or rolled back while it was read. Another try tells which."""
+
+
 class LeaseLost(TasksError):
     """The attempt may no longer believe that it holds its task: it stops at once."""
 

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from redis.asyncio import Redis
 
-from runcast_events.events import Usage
+from runcast_events.events import ForkedFrom, Usage
 from runcast_events.ids import EventId, session_of
 from runcast_events.keys import Keyspace
 from runcast_tasks.errors import NotFound, SessionDeleted
@@ -138,6 +138,7 @@ class SessionSnapshot:
     messages_left_out: int
     plan: dict[str, object] | None
     todos: list[dict[str, object]]
+    forked_from: ForkedFrom | None
     usage: Usage
     tasks: list[TaskSummary]
 
@@ -182,7 +183,7 @@ class Records:
             args=[SNAPSHOT_LIMIT, SNAPSHOT_MESSAGE_BYTES, *_SUMMARY],
         )
         (epoch, n, deleted, at), shown, messages, left_out, tasks = cast(_Reply, reply)
-        title, created_at, plan, todos, *usage = shown
+        title, created_at, plan, todos, forked_from, *usage = shown
         if deleted is not None:
             raise SessionDeleted(session_id)
         if epoch is None or n is None:
@@ -198,6 +199,7 @@ class Records:
             messages_left_out=left_out,
             plan=json.loads(plan) if plan else None,
             todos=json.loads(todos or b"[]"),
+            forked_from=ForkedFrom.model_validate_json(forked_from) if forked_from else None,
             usage=parse_usage({name: raw.decode() for name, raw in zip(USAGE, usage, strict=True) if raw is not None}),
             tasks=[summary for summary in summaries if summary is not None],
         )

@@ -17,5 +17,5 @@ for i = 1, math.min(kept, most) do
   messages[i] = message
 end
 return {redis.call('HMGET', KEYS[1], 'epoch', 'n', 'deleted', 'at'),
-  redis.call('HMGET', KEYS[2], 'title', 'created_at', 'plan', 'todos', 'usage_input', 'usage_output', 'usage_cached',
+  redis.call('HMGET', KEYS[2], 'title', 'created_at', 'plan', 'todos', 'forked_from', 'usage_input', 'usage_output', 'usage_cached',
     'usage_cost_usd', 'usage_unpriced'), messages, kept - #messages, records}

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runcast_agents import Agent, InvalidAgents, load_agents
-from runcast_api import agents, commands, log, outputs, problems, sessions, tasks
+from runcast_api import agents, commands, forks, log, outputs, problems, sessions, tasks
 from runcast_api.body import BodyLimit
 from runcast_api.metrics import Metrics, RequestMetrics
 from runcast_api.openapi import document_problems
@@ -57,8 +57,8 @@ def create_app(settings: ApiSettings, listening: asyncio.Event | None = None) ->
     )
     problems.install(app)
     document_problems(app)
-    for router in (tasks.router, commands.router, outputs.router, log.router, sessions.router, agents.router):
-        app.include_router(router)
+    for each in (tasks, commands, outputs, log, sessions, forks, agents):
+        app.include_router(each.router)
 
     @app.get("/health", operation_id="health", tags=["health"], summary="Whether the process answers")
     async def health() -> Health:

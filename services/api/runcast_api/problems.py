@@ -5,7 +5,15 @@ from starlette.responses import Response
 
 from runcast_events.errors import AlreadyTerminal, IllegalMove, InvalidEvent, InvalidId
 from runcast_service.problem import Problem, install_problems
-from runcast_tasks.errors import NotFound, SessionBusy, SessionDeleted, TasksError
+from runcast_tasks.errors import (
+    EventTrimmed,
+    NotFound,
+    SessionBusy,
+    SessionDeleted,
+    SessionExists,
+    TasksError,
+    UnknownEvent,
+)
 
 _ANSWERED = (InvalidId, InvalidEvent, AlreadyTerminal, IllegalMove, TasksError)
 
@@ -32,6 +40,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(404, "not_found", detail)
         case SessionDeleted():
             return Problem(410, "session_deleted", detail)
+        case UnknownEvent():
+            return Problem(404, "unknown_event", detail)
+        case EventTrimmed():
+            return Problem(410, "event_trimmed", detail)
+        case SessionExists():
+            return Problem(409, "session_exists", detail)
         case SessionBusy():
             return Problem(409, "session_busy", detail, task_ids=error.task_ids)
         case AlreadyTerminal() | IllegalMove():

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from runcast_api.schemas import EVENT_ID, SESSION_ID, TASK_ID, TIME, Moment, TaskSummary, moment
-from runcast_events.events import Todo, Usage
+from runcast_events.events import ForkedFrom, Todo, Usage
 from runcast_tasks.record import SessionSnapshot
 
 
@@ -54,6 +54,7 @@ class SessionDocument(BaseModel):
     messages_truncated: bool = Field(description="True when there are older messages than these.")
     plan: SessionPlan | None
     todos: list[Todo]
+    forked_from: ForkedFrom | None = Field(description="Where it is a fork: of which session, and at which event.")
     usage: Usage = Field(description="Tokens and cost of all its tasks so far.")
     tasks: list[TaskSummary]
     created_at: Moment
@@ -68,6 +69,7 @@ class SessionDocument(BaseModel):
             messages=[SessionMessage.model_validate(message) for message in snapshot.messages],
             messages_truncated=snapshot.messages_left_out > 0,
             plan=None if snapshot.plan is None else SessionPlan.model_validate(snapshot.plan),
+            forked_from=snapshot.forked_from,
             usage=snapshot.usage,
             todos=[Todo.model_validate(todo) for todo in snapshot.todos],
             tasks=[TaskSummary.of(summary) for summary in snapshot.tasks],
