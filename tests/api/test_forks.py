@@ -22,6 +22,7 @@ from runcast_events.events import (
 )
 from runcast_events.log import Write
 from runcast_tasks.board import Board
+from runcast_tasks.conversation import read_conversation
 from runcast_tasks.submit import message
 from tests.api.running import Api, problem, running
 from tests.attempts import Attempt, claim, entries, session_keys
@@ -141,7 +142,9 @@ async def test_a_fork_goes_on_by_itself(api: Api, redis: Redis, talk: Talk) -> N
     for name in ("events", "meta", "session", "messages"):
         assert await redis.pttl(getattr(session_keys("s2"), name)) > 0
     before = await show(api, "s1")
-    await api.submit("other", session_id="s2")
+    task_id = await api.submit("other", session_id="s2")
+    told = await read_conversation(redis, session_keys("s2"), task_id)
+    assert [line.content for line in told] == ["first"]
     assert await redis.pttl(session_keys("s2").messages) == -1
     assert await show(api, "s1") == before
     assert [line["content"] for line in (await show(api, "s2"))["messages"]] == ["first", "other"]

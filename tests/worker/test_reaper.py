@@ -41,6 +41,17 @@ async def test_a_hint_without_a_task_is_dropped(start_worker: StartWorker, redis
         await wait_until(empty)
 
 
+async def test_more_hints_than_one_look_takes_are_looked_at_in_a_row(start_worker: StartWorker, redis: Redis) -> None:
+    """As after a census: a thousand tasks must not wait for ten looks."""
+    await redis.zadd(DUE, {f"{TENANT}/s{number}.abcdefghij": 1 for number in range(450)})
+    async with start_worker(reap_every_s=1.5):
+
+        async def empty() -> bool:
+            return await redis.zcard(DUE) == 0
+
+        await wait_until(empty, 5)
+
+
 async def test_the_task_of_a_vanished_worker_is_run_by_another(
     client: Client, start_worker: StartWorker, redis: Redis
 ) -> None:

@@ -58,15 +58,17 @@ class Reaper:
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
-        settings, looked_at = self._deps.settings, monotonic()
+        settings, looked_at, more = self._deps.settings, monotonic(), False
         while True:
-            await asyncio.sleep(settings.reap_every_s)
+            await asyncio.sleep(0 if more else settings.reap_every_s)
+            more = False
             try:
                 hints = await self._deps.queue.due(AT_ONCE)
                 if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
                     self._distrust()  # this process or the store stood still: so may others
                 for tenant, task_id in hints:
                     await self._look_after(tenant, task_id)
+                more = len(hints) == AT_ONCE
             except (RedisError, OSError) as error:
                 logger.warning("the reaper waits for the store: %s", error or type(error).__name__)
                 self._distrust()
