@@ -27,11 +27,12 @@ class LogLimits:
 
 class Write(NamedTuple):
     """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty.
-    `tally`: a number that is added to the field `usage_<field>` of both the task's record and the session's.
+    `heard`: a control request, by its name, is done. `tally`: a number that is added to the field `usage_<field>` of
+    both the task's record and the session's.
     `interrupt`: the task that is queued goes right behind the session's holder, and the value (JSON) is left for that
     one as a control request `cancel`."""
 
-    kind: Literal["checkpoint", "journal", "record", "session", "message", "tally", "interrupt"]
+    kind: Literal["checkpoint", "journal", "record", "session", "message", "heard", "tally", "interrupt"]
     field: str
     value: bytes | str
 

@@ -15,8 +15,11 @@ from runcast_events.events import ApprovalResolved, Event, SessionDeleted, TaskC
 from runcast_events.ids import session_of
 from runcast_events.keys import Keyspace, SessionKeys
 from runcast_events.log import EventLog, Write
+from runcast_events.states import TERMINAL
 from runcast_tasks import errors
 
+INPUTS = 100
+"""Control requests that may wait for one task."""
 NOBODY_RUNS = ("queued", "paused", "waiting_approval")
 
 
@@ -123,11 +126,22 @@ class Control:
             raise errors.NotFound("task", task_id) from None
         return appended.next_task
 
+    async def say(self, task_id: str, by: str, text: str) -> str:
+        """Say something to a live task; returns its state. Its model is told before it is asked the next time. Raises
+        InvalidId, NotFound, AlreadyTerminal, TooManyInputs."""
+        state = await self._ask(self._keys(task_id), task_id, "input", by, text)
+        if state == "full":
+            raise errors.TooManyInputs(task_id)
+        if state in TERMINAL:
+            raise AlreadyTerminal(state)
+        return state
+
     async def _ask(self, keys: SessionKeys, task_id: str, kind: str, by: str, reason: str | None) -> str:
-        """Leave a control request; returns the task's state: it is only left where that is running."""
+        """Leave a control request; returns the task's state: what is only for a running one is only left then."""
+        request = json.dumps({"by": by, "reason": reason}, ensure_ascii=False)
         state = await self._request(
             keys=[keys.task(task_id), keys.control(task_id)],
-            args=[kind, json.dumps({"by": by, "reason": reason}), self._keyspace.control, f"{self._tenant}/{task_id}"],
+            args=[kind, request, self._keyspace.control, f"{self._tenant}/{task_id}", INPUTS],
         )
         if state == b"none":
             raise errors.NotFound("task", task_id) from None
@@ -147,6 +161,15 @@ class Control:
         return self._keyspace.session(self._tenant, session_of(task_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something that was said to a task. `name`: of the request, by which it is taken back when it was heard."""
+
+    name: str
+    by: str
+    text: str
+
+
 class Requests:
     """An attempt's view of the control requests that wait for it."""
 
@@ -157,3 +180,9 @@ class Requests:
         """All requests by kind."""
         raw = await self._redis.hgetall(self._key)  # type: ignore[misc]
         return {kind.decode(): json.loads(value) for kind, value in raw.items()}
+
+    async def inputs(self) -> list[Input]:
+        """What was said and not heard yet, in its order."""
+        requests = await self.read()
+        said = sorted(name for name in requests if name.startswith("input:"))
+        return [Input(name, str(requests[name]["by"]), str(requests[name]["reason"])) for name in said]

@@ -29,6 +29,14 @@ class SessionBusy(TasksError):
         self.session_id, self.task_ids = session_id, task_ids
 
 
+class TooManyInputs(TasksError):
+    """As much as may wait has been said to the task, and its model has not been asked since."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"too much waits to be heard by {task_id}; say it again when its model has been asked")
+        self.task_id = task_id
+
+
 class SessionExists(TasksError):
     """A new session was to get this id, and there is one that is another."""
 

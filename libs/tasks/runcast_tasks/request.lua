@@ -1,10 +1,20 @@
--- Leaves a control request for the running attempt; the first of its kind stays. The attempt learns of it by the
--- alert, with the answer to its next append, or when it looks.
--- KEYS 1 task  2 control       ARGV 1 kind  2 JSON  3 channel of alerts  4 the task, as they name it
+-- Leaves a control request for an attempt, which learns of it by the alert, with the answer to its next append, or when
+-- it looks. Of a kind that is one of its sort (cancel, pause) the first stays, and only a running task is asked. What is
+-- said to a task (input) waits in its order, for the next attempt too.
+-- KEYS 1 task  2 control       ARGV 1 kind  2 JSON  3 channel of alerts  4 the task, as they name it  5 inputs at most
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return 'none' end
-if state == 'running' then
+local ended = state == 'complete' or state == 'failed' or state == 'cancelled'
+if ARGV[1] == 'input' then
+  if ended then return state end
+  if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return 'full' end
+  local now = redis.call('TIME')
+  local field = string.format('input:%d%06d:%06d', now[1], now[2], redis.call('HLEN', KEYS[2]))
+  redis.call('HSET', KEYS[2], field, ARGV[2])
+elseif state == 'running' then
   redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
-  redis.call('PUBLISH', ARGV[3], ARGV[4])
+else
+  return state
 end
+redis.call('PUBLISH', ARGV[3], ARGV[4])
 return state

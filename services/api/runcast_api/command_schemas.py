@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from runcast_api.schemas import TASK_ID, Body, Document, TaskState
+from runcast_api.schemas import TASK_ID, Body, Document, Prompt, TaskState
 
 Reason = Annotated[str, Field(max_length=1000)]
 
@@ -29,6 +29,14 @@ class ApprovalRequest(Body):
         if self.decision == "rejected" and self.arguments is not None:
             raise ValueError("arguments are for a call that is approved")
         return self
+
+
+class InputRequest(Body):
+    """What the agent's model is told before it is asked the next time."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Only the Python files, please."}]})
+
+    text: Prompt
 
 
 class CommandReceipt(BaseModel):

@@ -1,4 +1,4 @@
-"""/api/tasks/{task_id}/…: pause, resume, approve."""
+"""/api/tasks/{task_id}/…: pause, resume, say something, approve."""
 
 import logging
 from typing import Any
@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from redis.exceptions import RedisError
 
 from runcast_api.body import JsonRoute
-from runcast_api.command_schemas import ApprovalRequest, CommandReceipt, PauseRequest
+from runcast_api.command_schemas import ApprovalRequest, CommandReceipt, InputRequest, PauseRequest
 from runcast_api.paths import TaskId
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_api.tasks import CALLER
 from runcast_events.events import ApprovalResolved
-from runcast_service.problem import responses
+from runcast_service.problem import Problem, responses
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,24 @@ async def tasks_resume(task_id: TaskId, state: ApiState) -> CommandReceipt:
         return await _go_on(state, task_id, await state["control"].resume(task_id, CALLER))
 
     return CommandReceipt.of(task_id, await to_the_end(state, resume()))
+
+
+@router.post(
+    "/api/tasks/{task_id}/input",
+    operation_id="tasks_input",
+    summary="Say something to a live task",
+    status_code=202,
+    responses=PROBLEMS,
+)
+async def tasks_input(task_id: TaskId, body: InputRequest, state: ApiState) -> CommandReceipt:
+    """Its model is told before it is asked the next time, also where it has just answered; `message_added` shows it.
+    Not idempotent: what is said twice is heard twice. Only of agents with a model."""
+    record = await state["records"].task(task_id)
+    agent = state["agents"].get(record.agent)
+    if agent is not None and agent.engine != "llm":
+        said = f"the agent {record.agent} has the engine {agent.engine}; expected one with a model"
+        raise Problem(422, "no_input", said)
+    return CommandReceipt.of(task_id, await to_the_end(state, state["control"].say(task_id, CALLER, body.text)))
 
 
 @router.post(

@@ -46,6 +46,7 @@ def _small(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return document
 
 
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), AfterValidator(_not_blank)]
 Document = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 
 
@@ -60,7 +61,7 @@ class TaskRequest(Body):
         json_schema_extra={"examples": [{"task": "List the files here.", "session_id": SESSION_ID, "agent": "demo"}]}
     )
 
-    task: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), AfterValidator(_not_blank)]
+    task: Prompt
     session_id: str | None = Field(
         None,
         description="1 to 64 of A-Z a-z 0-9 _ -; the session is made if it is not there. Left out: in a new session.",

@@ -8,7 +8,7 @@ is fenced where another took the task, gives it up: an outage never looks like a
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import aclosing
 from time import monotonic
 
@@ -26,7 +26,7 @@ from runcast_events.events import (
     TaskRequeued,
     TaskStarted,
 )
-from runcast_events.log import Appended, Write
+from runcast_events.log import Appended
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
@@ -40,7 +40,7 @@ from runcast_worker.reaper import postpone
 from runcast_worker.stage import open_stage
 from runcast_worker.verdict import Ending, Verdict
 from runcast_worker.workspace import Workspace, open_workspace
-from runcast_worker.writer import Writer
+from runcast_worker.writer import Writer, saving
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,6 @@ SETTLE_S = 600.0
 """What is written after the lease lapsed waits for the store this long. Then the reaper has to find the task."""
 STOP_S = 8.0
 """An engine that is stopped gets this long to end: its tools have two seconds between SIGTERM and SIGKILL."""
-NOTHING: Sequence[Write] = ()
 TURN = 64
 """Events of one attempt before the process's other attempts get their turn."""
 
@@ -194,15 +193,15 @@ class Attempt:
             aclosing(engine.run(task)) as events,
         ):
             async for step in events:
-                event, writes = _parted(step)
+                event, writes = (step.event, saving(step, self._record.id)) if isinstance(step, Saved) else (step, ())
                 kind = event.event_type
-                if kind not in ENGINE_EVENTS:
+                if kind not in ENGINE_EVENTS and not (isinstance(step, Saved) and step.heard):
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
                 if self._stopped:
                     return
                 if kind == "iteration_start":
                     self._let_go(event, saved or task.checkpoint is not None)
-                saved = saved or writes is not NOTHING
+                saved = saved or bool(writes)
                 meter.see(event)
                 await write(event, writes)
                 turn -= 1
@@ -239,9 +238,3 @@ class Attempt:
         self._over.set()
         await self._writer.write(ending.event, ending.writes)
         return ending.event.event_type.removeprefix("task_")
-
-
-def _parted(step: Event | Saved) -> tuple[Event, Sequence[Write]]:
-    if isinstance(step, Saved):
-        return step.event, (Write("checkpoint", "", step.checkpoint),)
-    return step, NOTHING

@@ -7,6 +7,7 @@ from functools import partial
 
 from runcast_agents import Agent
 from runcast_tasks.claim import Claim
+from runcast_tasks.control import Requests
 from runcast_tasks.conversation import read_conversation
 from runcast_tasks.outputs import Outputs
 from runcast_tasks.takeover import read_takeover
@@ -31,6 +32,7 @@ async def open_stage(
 ) -> AsyncIterator[EngineTask]:
     """Until the block ends; then nothing of it runs any more. Raises EngineError, RedisError, OSError."""
     keys = claim.hold.keys
+    requests = Requests(deps.events, keys, claim.record.id)
     found = await read_takeover(deps.events, keys, claim.record.id)
     writer.board, writer.journal = Board(found.plan), Journal(found.journal)
     surroundings = Surroundings(
@@ -56,7 +58,9 @@ async def open_stage(
         )
         await stack.enter_async_context(toolbox)
         conversation = partial(read_conversation, deps.events, keys, claim.record.id)
-        yield EngineTask(claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint)
+        yield EngineTask(
+            claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint, requests.inputs
+        )
 
 
 async def _served(stack: AsyncExitStack, agent: Agent, surroundings: Surroundings) -> Sequence[Tool]:

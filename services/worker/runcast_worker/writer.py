@@ -6,7 +6,9 @@ from runcast_events.codec import Envelope
 from runcast_events.events import Event, Usage
 from runcast_events.log import Write
 from runcast_events.publisher import Publisher
+from runcast_tasks.submit import message
 from runcast_worker.board import Board
+from runcast_worker.engines import Saved
 from runcast_worker.journal import CALL_EVENTS, Journal
 from runcast_worker.metrics import Metrics
 from runcast_worker.transcript import Transcript
@@ -39,3 +41,11 @@ class Writer:
         for kind, count in self._written.items():
             self._metrics.events.labels(kind).inc(count)
         self._written.clear()
+
+
+def saving(step: Saved, task_id: str) -> Sequence[Write]:
+    """What goes with an event that an engine has saved something with."""
+    checkpoint = Write("checkpoint", "", step.checkpoint)
+    if step.heard is None:
+        return (checkpoint,)
+    return checkpoint, message("user", step.heard.text, task_id), Write("heard", step.heard.name, "")

@@ -198,3 +198,35 @@ async def test_a_task_that_waits_is_cancelled_at_once(deps: Deps, client: Client
     assert (await control.cancel(task_id, "anna")).state == "cancelled"
     with pytest.raises(AlreadyTerminal):
         await control.decide(task_id, approve("1.0"))
+
+
+async def test_what_is_said_to_a_running_task_its_model_is_told(
+    deps: Deps, client: Client, stub: Stub, control: Control
+) -> None:
+    """Before it is asked the next time; after an answer that would have been the last it is asked again. What was said
+    is in the log, in the conversation, and told once."""
+    stub.scripts["mine"] = [
+        Turn([Call("shell", {"command": "sleep 0.5"})]),
+        Turn([*says("I am done.")], pause_s=0.1),
+        Turn(says("Now really.")),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    await client.wrote("tool_call_start")
+    assert await control.say(task_id, "anna", "first") == "running"
+    assert await control.say(task_id, "anna", "second") == "running"
+    await client.wrote("output")
+    await control.say(task_id, "anna", "third")
+    log = await client.ended(task_id)
+    assert told(log, "task_complete")[0]["final_answer"] == "Now really."
+    said = [[m["content"] for m in asked.messages if m["role"] == "user"] for asked in stub.asked]
+    assert said == [["go"], ["go", "first", "second"], ["go", "first", "second", "third"]]
+    heard = [(e["role"], e["content"]) for e in told(log, "message_added")]
+    assert heard == [
+        ("user", "go"),
+        ("user", "first"),
+        ("user", "second"),
+        ("user", "third"),
+        ("assistant", "Now really."),
+    ]
+    with pytest.raises(AlreadyTerminal):
+        await control.say(task_id, "anna", "too late")

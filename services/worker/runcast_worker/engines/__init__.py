@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from runcast_agents import Agent
 from runcast_events.events import ApprovalRequired, Event
+from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord
 from runcast_worker.redaction import Redactor
@@ -51,11 +52,16 @@ class Tools(Protocol):
         ...
 
 
+async def _nothing() -> Sequence[Input]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class EngineTask:
     """What an engine is given. `surroundings`: where its tools work. `tools`: what they are. `conversation`: reads the
     messages of the session's earlier tasks, oldest first. `redactor`: makes a filter for a stream of text that is not
-    ours, such as a program's output. `checkpoint`: of an earlier attempt, to go on from."""
+    ours, such as a program's output. `checkpoint`: of an earlier attempt, to go on from.
+    `inputs`: reads what was said to the task and not heard yet."""
 
     record: TaskRecord
     agent: Agent
@@ -64,15 +70,18 @@ class EngineTask:
     conversation: Callable[[], Awaitable[Sequence[Message]]]
     redactor: Callable[[], Redactor]
     checkpoint: bytes | None = None
+    inputs: Callable[[], Awaitable[Sequence[Input]]] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """An event, and with it, in the same step, from where another attempt can go on: `checkpoint` is given to it as it
-    is here. Calls that are in the log by then need not be in it: their tools tell again what they came to."""
+    is here. Calls that are in the log by then need not be in it: their tools tell again what they came to. `heard`:
+    with a message_added, the only one that an engine may write: what was said to the task is in the checkpoint."""
 
     event: Event
     checkpoint: bytes
+    heard: Input | None = None
 
 
 class HandOver(Exception):

@@ -14,6 +14,7 @@ from runcast_events.events import (
     IterationComplete,
     IterationReset,
     IterationStart,
+    MessageAdded,
     TaskAnalysis,
     ToolCallComplete,
     ToolCallStart,
@@ -67,6 +68,7 @@ class LlmEngine:
             response, iteration = history.unanswered, history.answers
             if response is None:
                 iteration += 1
+                await _hear(task, history, outbox)
                 if again:  # whoever died in it has left open what it said so far
                     await outbox.put(IterationReset(iteration=iteration))
                 # Where the worker drains the attempt ends here: before a model is asked.
@@ -78,8 +80,16 @@ class LlmEngine:
             if calls:
                 history.called(await _use(task, outbox, iteration, calls, history.dump()))
             await outbox.put(Saved(_complete(iteration, usage), history.dump()))
-            if not calls:
+            if not calls and not await _hear(task, history, outbox):
                 return
+
+
+async def _hear(task: EngineTask, history: History, outbox: Outbox) -> bool:
+    """Take what was said to the task meanwhile. False: nothing was."""
+    said = [each for each in await task.inputs() if history.heard(each)]
+    for each in said:
+        await outbox.delivered(Saved(MessageAdded(role="user", content=each.text), history.dump(), each))
+    return bool(said)
 
 
 def _complete(iteration: int, usage: Usage | None) -> IterationComplete:

@@ -12,6 +12,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
+from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
 
 
@@ -21,6 +22,7 @@ class History:
     def __init__(self, instructions: str, conversation: Sequence[Message], prompt: str) -> None:
         self._instructions = instructions
         self._earlier = [self._message(message) for message in conversation]
+        self._heard: set[str] = set()
         self._own: list[ModelMessage] = [self._request([UserPromptPart(prompt)])]
 
     @classmethod
@@ -54,6 +56,14 @@ class History:
 
     def answered(self, response: ModelResponse) -> None:
         self._own.append(response)
+
+    def heard(self, said: Input) -> bool:
+        """Somebody said this to the task. False: that is known, and only waits to be written."""
+        if said.name in self._heard:
+            return False
+        self._heard.add(said.name)
+        self._own.append(self._request([UserPromptPart(said.text)]))
+        return True
 
     def called(self, results: Sequence[ToolReturnPart]) -> None:
         self._own.append(self._request(results))
