@@ -116,6 +116,20 @@ ESCAPES = (
     # --- to change what is not its own ------------------------------------------------------------------------------
     Escape("writing to /etc", "closed", "closed", "echo x > /etc/{mark} && echo ESCAPED", landlock=1),
     Escape("writing to /usr", "closed", "closed", "echo x > /usr/{mark} && echo ESCAPED", landlock=1),
+    Escape(
+        "the kernel's settings",
+        "closed",
+        "closed",
+        landlock=1,
+        program="import os\nos.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)\nprint('ESCAPED')",
+    ),
+    Escape(
+        "being the last that a full memory ends",
+        "closed",
+        "closed",
+        "echo 999 > /proc/self/oom_score_adj && echo ESCAPED",
+        landlock=1,
+    ),
     Escape("writing beside the workspace", "closed", "closed", "echo x > ../new.txt && echo ESCAPED", landlock=1),
     Escape(
         "deleting the workspace",

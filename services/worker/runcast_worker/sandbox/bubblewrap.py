@@ -39,7 +39,9 @@ def wrapped(
         *("--ro-bind", "/usr", "/usr"),
         *(word for path in SYSTEM for word in _system(path)),
         *(word for name in etc for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")),
-        *("--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
+        # Else a command of a root worker's could write the host's kernel settings: they ask for uid 0 alone.
+        *("--proc", "/proc", "--remount-ro", "/proc"),
+        *("--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *("--size", size, "--tmpfs", "/tmp"),  # noqa: S108
         *(word for path in policy.read if path != Path("/") for word in ("--ro-bind-try", str(path), str(path))),
         *("--bind", folder, folder, "--chdir", folder, "--remount-ro", "/"),
