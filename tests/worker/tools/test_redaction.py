@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast_agents import Agent
-from runcast_agents.agents import McpServer
+from runcast_agents import Agent, McpServer
 from runcast_worker.known_secrets import known_secrets
 from runcast_worker.redaction import REPLACEMENT, Redactor, forms
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runcast_agents.agents import compile_pattern
+from runcast_agents.patterns import compile_pattern
 from runcast_events.ansi import strip_ansi
 from runcast_events.events import Extraction
 
