@@ -1,10 +1,11 @@
 """The engine: starts the agent's command, tells what it does, and judges its end."""
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from time import monotonic
 
+from runcast_agents.agents import PROMPT
 from runcast_events.events import (
     Event,
     Log,
@@ -94,15 +95,28 @@ def _launch(task: EngineTask) -> tuple[list[str], dict[str, str]]:
     """The command with the prompt in its place, and what it is given besides the allowlist. Raises EngineError where
     the system could not hand it over."""
     prompt = task.record.prompt
-    argv = [argument.replace("{prompt}", prompt) for argument in task.agent.command]
+    argv = [argument.replace(PROMPT, prompt) for argument in task.agent.command]
     if "\0" in prompt:
         raise EngineError("the prompt contains NUL, which no program can be given as an argument", "process")
+    if prompt.startswith("-") and _may_be_option(task.agent.command):
+        said = (
+            "the prompt begins with '-', which the command would take for an option; begin it with something else, or"
+        )
+        raise EngineError(
+            f'{said} put "--" before "{PROMPT}" in the agent\'s command, where its program takes that', "process"
+        )
     longest = max(len(text.encode()) for text in (prompt, *argv))
     if longest > ARGUMENT_BYTES:
         said = f"with the prompt an argument takes {longest} bytes; a program can be given at most {ARGUMENT_BYTES}"
         raise EngineError(said, "process")
     given = _given(task.agent.env) if task.agent.env else {}
     return argv, {"TERM": "xterm-256color", **given, "RUNCAST_PROMPT": prompt}
+
+
+def _may_be_option(command: Sequence[str]) -> bool:
+    """An argument begins with the prompt, and no `--` before it says that options have ended."""
+    options = command[: command.index("--")] if "--" in command else command
+    return any(argument.startswith(PROMPT) for argument in options)
 
 
 def _given(env: Mapping[str, str]) -> dict[str, str]:
