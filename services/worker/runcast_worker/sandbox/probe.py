@@ -28,12 +28,13 @@ async def find_sandbox(mode: Literal["auto", "required", "reduced"]) -> Sandbox:
     if mode == "reduced":
         _warn("RUNCAST_SANDBOX=reduced")
         return Sandbox("reduced")
-    if shutil.which(PROGRAM) is None:
+    program = shutil.which(PROGRAM)
+    if program is None:
         why = f"there is no program {PROGRAM} on PATH; install the package bubblewrap"
     else:
         why = ""
         for flags in (STRICT, ()):
-            found = Sandbox("bubblewrap", flags)
+            found = Sandbox("bubblewrap", flags, os.path.abspath(program))  # noqa: ASYNC240 - no I/O but a relative PATH
             failed = await _failure(found)
             if failed is None:
                 logger.info("sandbox: bubblewrap%s", "" if flags else ", which is too old for --disable-userns")
