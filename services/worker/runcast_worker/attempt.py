@@ -37,7 +37,7 @@ from runcast_tasks.submit import message
 from runcast_worker.cancel import CancelWatch
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError
-from runcast_worker.limits import Meter, wall_time
+from runcast_worker.limits import Meter, limit_reached
 from runcast_worker.reaper import LATER_S
 from runcast_worker.stage import open_stage
 from runcast_worker.workspace import Workspace, open_workspace
@@ -123,8 +123,9 @@ class Attempt:
             known = ", ".join(sorted(self._deps.agents))
             return await self._end(self._failure("agent", f"no agent {self._record.agent!r} here; there are: {known}"))
         try:
+            settings = self._deps.settings
             workspace = await open_workspace(
-                self._deps.settings.workspaces, agent, self._tenant, self._record.session_id
+                settings.workspaces, settings.key_prefix, agent, self._tenant, self._record.session_id
             )
         except OSError as error:
             logger.exception("no workspace", extra=self._about)
@@ -133,34 +134,39 @@ class Attempt:
         await self._writer.write(
             TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
         )
-        stop = await self._until_stopped(self._play(agent, workspace))
+        stop = await self._until_stopped(self._play(agent, workspace), agent.limits.wall_time_s)
         for event in self._writer.transcript.closing():
             await self._writer.write(event)
         if stop is None:
             return await self._complete(int((monotonic() - began) * 1000))
         return await self._end(stop)
 
-    async def _until_stopped(self, play: Coroutine[None, None, None]) -> Event | None:
+    async def _until_stopped(self, play: Coroutine[None, None, None], wall_time_s: float) -> Event | None:
         """Let the engine play. None: it came to its end; else the event that the attempt ends with."""
         playing = asyncio.create_task(play, name="engine")
         asked = asyncio.create_task(self._watch.asked(), name="control requests")
         drained = asyncio.create_task(self._deps.requeue.wait(), name="drain")
         lapsed = asyncio.create_task(self._lapsed.wait(), name="lapsed lease")
         watched = {playing, asked, drained, lapsed}
+        stopping = False
         try:
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(watched, timeout=wall_time_s, return_when=asyncio.FIRST_COMPLETED)
+            if not ended:
+                return self._failed(limit_reached("wall_time_s", wall_time_s))
             if playing.done():
                 return self._verdict(playing)
             if lapsed.done():
                 return TaskRequeued(reason="lease_lost")
             if asked.done():
-                playing.cancel()  # first: while the store is away the publisher may hold up what is written
+                stopping = playing.cancel()  # first: while the store is away the publisher may hold up what is written
                 await self._writer.write(asked.result().event(TaskCancelling))
                 return asked.result().event(TaskCancelled)
             return TaskRequeued(reason="drain")
         finally:
             for task in watched:
-                if not task.cancelling():  # a second time would break into the end of its tools
+                # Once: a second time would break into the end of its tools. task.cancelling() does not tell: a timeout
+                # inside, fired in this turn, counts there too.
+                if task is not playing or not stopping:
                     task.cancel()
             _, late = await asyncio.wait(watched, timeout=STOP_S)
             self._stopped = True
@@ -177,8 +183,7 @@ class Attempt:
         if self._publisher.failed.is_set():
             raise error  # it is not the engine's: the hold is lost
         if isinstance(error, EngineError):
-            logger.warning("the engine gave up: %s", error.kind, extra=self._about)
-            return self._failure(error.kind, str(error), error.retryable)
+            return self._failed(error)
         if isinstance(error, InvalidEvent):
             logger.warning("the engine made an event that cannot be written", extra=self._about)
             return self._failure("engine", str(error))
@@ -192,11 +197,10 @@ class Attempt:
         started = self._publisher.last
         if started is None or started.control or started.duplicate:
             await self._watch.nobody_asked()
-        write, meter = self._writer.write, Meter(agent.limits, self._record.usage)
+        write, meter = self._writer.write, Meter(agent.limits, self._record.tallied)
         engine = self._deps.engines[agent.engine]
         turn = TURN
         async with (
-            wall_time(agent.limits.wall_time_s),
             open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
             aclosing(engine.run(task)) as events,
         ):
@@ -228,6 +232,10 @@ class Attempt:
                 usage=transcript.usage,
             )
         )
+
+    def _failed(self, error: EngineError) -> TaskFailed:
+        logger.warning("the engine gave up: %s", error.kind, extra=self._about)
+        return self._failure(error.kind, str(error), error.retryable)
 
     def _failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:
         # A message may quote what cannot be written as UTF-8, and a secret.

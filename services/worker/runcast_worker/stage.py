@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from runcast_agents import Agent
+from runcast_events.patience import patiently
 from runcast_tasks.claim import Claim
 from runcast_tasks.conversation import read_conversation, read_plan
 from runcast_tasks.outputs import Outputs
@@ -27,9 +28,10 @@ async def open_stage(
     writer: Writer,
     acknowledged: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[EngineTask]:
-    """Until the block ends; then nothing of it runs any more. Raises EngineError, RedisError, OSError."""
+    """Until the block ends; then nothing of it runs any more. A store that is away is waited for.
+    Raises EngineError."""
     keys = claim.hold.keys
-    writer.board = Board(await read_plan(deps.events, keys))
+    writer.board = Board(await patiently(lambda: read_plan(deps.events, keys)))
     surroundings = Surroundings(
         workspace.folder,
         agent.read_only,
@@ -49,7 +51,8 @@ async def open_stage(
             outputs=Outputs(deps.events, claim.hold, deps.settings.outputs_max_bytes),
         )
         await stack.enter_async_context(toolbox)
-        conversation = partial(read_conversation, deps.events, keys, claim.record.id)
+        read = partial(read_conversation, deps.events, keys, claim.record.id)
+        conversation = partial(patiently, read)
         yield EngineTask(claim.record, agent, surroundings, toolbox, conversation, deps.redactor)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -19,7 +19,8 @@ from runcast_worker.engines import EngineError
 from runcast_worker.engines.llm.faults import Fault, fault_in, fault_of
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
-from runcast_worker.engines.llm.parts import Parts
+from runcast_worker.engines.llm.parts import Parts, TooLong
+from runcast_worker.engines.llm.silence import bounded_silence
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +47,21 @@ class Answer:
 
 
 class Asking:
-    """The models of one task. `models`: in the order of preference, by name; one that failed for good is not asked
-    again."""
+    """The models of one task. `models`: their names in the order of preference; one that failed for good is not asked
+    again. `get`: makes one when its turn comes."""
 
-    def __init__(self, models: Sequence[tuple[str, Model]], agent: Agent, limits: AskingLimits, outbox: Outbox) -> None:
-        self._models, self._limits, self._outbox = list(models), limits, outbox
-        # The SDK's own retries are ours, which tell what happens; the read timeout finds a stream that stalls.
-        settings: ModelSettings = {"timeout": limits.silence_s, "max_retries": 0}
+    def __init__(
+        self,
+        models: Sequence[str],
+        get: Callable[[str], Awaitable[Model]],
+        agent: Agent,
+        limits: AskingLimits,
+        outbox: Outbox,
+    ) -> None:
+        self._models, self._get, self._limits, self._outbox = list(models), get, limits, outbox
+        # The SDK's own retries are ours, which tell what happens; and so is the bound on silence: keep-alives put a
+        # read timeout off.
+        settings: ModelSettings = {"timeout": 2 * limits.silence_s, "max_retries": 0}
         settings.update(agent.model_settings)  # type: ignore[typeddict-item]
         self._settings = settings
 
@@ -63,9 +72,9 @@ class Asking:
         usage = Usage()
         while True:
             ask += 1
-            name, model = self._models[0]
+            name = self._models[0]
             parts = Parts(iteration, ask, self._outbox)
-            response, took, fault = await self._once(iteration, name, model, history, offered, parts)
+            response, took, fault = await self._once(iteration, name, history, offered, parts)
             usage = _sum(usage, took)
             if fault is None and response is not None:
                 return Answer(response, [part for part in response.parts if isinstance(part, ToolCallPart)], usage)
@@ -89,7 +98,6 @@ class Asking:
         self,
         iteration: int,
         name: str,
-        model: Model,
         history: History,
         offered: ModelRequestParameters,
         parts: Parts,
@@ -97,15 +105,25 @@ class Asking:
         response: ModelResponse | None = None
         stream: StreamedResponse | None = None
         try:
-            async with model_request_stream(
-                model, history.messages, model_settings=self._settings, model_request_parameters=offered
-            ) as stream:
+            model = await self._get(name)
+            async with (
+                bounded_silence(self._limits.silence_s) as silence,
+                model_request_stream(
+                    model, history.messages, model_settings=self._settings, model_request_parameters=offered
+                ) as stream,
+            ):
                 async for event in stream:
+                    silence.ours()  # it may be held up by whoever takes the events
                     await parts.see(event)
+                    silence.heard()
                 response = stream.get()
             fault = fault_in(response, name, whole=_whole(model, response))
             if fault is None:
                 await parts.close()
+        except TooLong as error:
+            fault = Fault("model_output_limit", f"{name}: {error}")
+        except EngineError as error:  # it cannot be made: another may
+            fault = Fault(error.kind, str(error))
         except Exception as error:
             fault = fault_of(error, name)
             if fault is None:

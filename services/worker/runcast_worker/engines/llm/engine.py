@@ -57,8 +57,8 @@ class LlmEngine:
         prompt = task.record.prompt
         await outbox.put(TaskAnalysis(action_name=_first_line(prompt), goal=prompt.strip()[:500]))
         history = History(task.agent.instructions or INSTRUCTIONS, await task.conversation(), prompt)
-        models = await self._models.chain(task.record.model, task.agent)
-        asking = Asking(models, task.agent, self._limits, outbox)
+        models = self._models.chain(task.record.model, task.agent)
+        asking = Asking(models, self._models.get, task.agent, self._limits, outbox)
         offered = ModelRequestParameters(function_tools=[_definition(tool) for tool in task.tools.offered])
         for iteration in count(1):
             await outbox.put(IterationStart(iteration=iteration))

@@ -30,6 +30,7 @@ _KINDS: tuple[tuple[type[Exception], str, bool, bool, str], ...] = (
     (wrong.ModelNotFoundError, "model_not_found", False, False, "the provider does not know it"),
     (wrong.ModelContextWindowExceededError, "model_context", False, False, "the conversation is too long for it"),
     (wrong.ModelRequestRejectedError, "model_rejected", False, False, "it refused the request"),
+    (TimeoutError, "model_timeout", True, True, "it said nothing for too long"),
     (wrong.ModelTimeoutError, "model_timeout", True, True, "it said nothing for too long"),
     (wrong.ModelRequestTimeout, "model_timeout", True, True, "it did not answer in time"),
     (wrong.ModelConnectionError, "model_unreachable", True, True, "the connection to it failed"),

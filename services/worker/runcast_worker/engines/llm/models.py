@@ -33,8 +33,8 @@ class Models:
         self._models.clear()
         await self._stack.aclose()
 
-    async def chain(self, asked: str | None, agent: Agent) -> Sequence[tuple[str, Model]]:
-        """The models of a task, the first to be asked first. `asked`: what the task wants. Raises EngineError."""
+    def chain(self, asked: str | None, agent: Agent) -> Sequence[str]:
+        """The names of a task's models, in the order of asking. `asked`: what the task wants. Raises EngineError."""
         first = asked or agent.model or self._default
         if first is None:
             raise EngineError("no model: give the agent one in agents.toml, or set RUNCAST_LLM_MODEL", "model_setup")
@@ -42,9 +42,10 @@ class Models:
         if first not in allowed:
             choice = ", ".join(sorted(name for name in allowed if name)) or "none"
             raise EngineError(f"the agent may not use the model {first!r}; it may use: {choice}", "model_setup")
-        return [(name, await self._get(name)) for name in (first, *agent.fallback_models)]
+        return first, *agent.fallback_models
 
-    async def _get(self, name: str) -> Model:
+    async def get(self, name: str) -> Model:
+        """Made at its first use. Raises EngineError where it cannot be asked with these settings."""
         model = self._models.get(name)
         if model is None:
             try:
