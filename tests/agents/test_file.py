@@ -134,6 +134,7 @@ MCP = LLM + "[agents.a.mcp.x]\n"
         # MCP servers.
         (MCP, ", line 3: agents.a.mcp.x: expected either command or url"),
         (MCP + 'command = ["x"]\nurl = "http://x"', ", line 3: agents.a.mcp.x: expected either command or url"),
+        (MCP + 'command = ["./x"]', ", line 4: agents.a.mcp.x.command: command names the program './x', which is rela"),
         (MCP + 'url = "ftp://x"', ", line 4: agents.a.mcp.x.url: String should match pattern"),
         (MCP + 'url = "http://x"\nenv = { A = "b" }', ", line 5: agents.a.mcp.x.env: env is for a command; a url"),
         (MCP + 'command = ["x"]\nheaders = { A = "b" }', ", line 5: agents.a.mcp.x.headers: headers are for a url;"),

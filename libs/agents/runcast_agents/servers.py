@@ -26,6 +26,9 @@ class McpServer(BaseModel):
     def _one_of(self) -> "McpServer":
         if bool(self.command) == bool(self.url):
             raise ValueError("expected either command or url")
+        if self.command and "/" in self.command[0] and not self.command[0].startswith("/"):
+            said = "expected an absolute path, or the name of a program on the worker's PATH"
+            raise ValueError(f"command names the program {self.command[0]!r}, which is relative; {said}")
         if self.url and self.env:
             raise ValueError("env is for a command; a url has headers")
         if self.command and self.headers:
