@@ -7,7 +7,7 @@ import resource
 import signal
 import termios
 
-from runcast_worker.guard import kernel, landlock
+from runcast_worker.guard import kernel, landlock, seccomp
 from runcast_worker.guard.orders import Orders, given
 
 NICE = 5
@@ -94,6 +94,7 @@ def _confine(orders: Orders, guard: int) -> None:
     kernel.no_new_privileges()
     landlock.restrict((os.getcwd(), *TEMPORARY, *DEVICES), orders.network)
     kernel.drop_capabilities()
+    seccomp.restrict(orders.network)
 
 
 def _limit(orders: Orders) -> None:

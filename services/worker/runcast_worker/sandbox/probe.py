@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from runcast_agents import SandboxPolicy
-from runcast_worker.guard import landlock
+from runcast_worker.guard import landlock, seccomp
 from runcast_worker.sandbox.bubblewrap import PROGRAM, STRICT
 from runcast_worker.sandbox.sandbox import Sandbox
 
@@ -69,8 +69,11 @@ async def _failure(sandbox: Sandbox) -> str | None:
 def _warn(why: str) -> None:
     known = landlock.version()
     closed = [name for since, name in ((1, "files"), (4, "TCP"), (6, "signals")) if since <= known]
+    unfiltered = seccomp.missing()
     logger.warning(
-        "sandbox: reduced, because of this: %s. Commands can read what the worker's user can; Landlock closes %s",
+        "sandbox: reduced, because of this: %s. Commands can read what the worker's user can; Landlock closes %s; "
+        "the filter of system calls closes %s",
         why,
         ", ".join(closed) or "nothing on this kernel",
+        "sockets and other processes' limits" if unfiltered is None else f"nothing: {unfiltered}",
     )
