@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import runcast_worker.sandbox.child as child_module
+from runcast_agents import SandboxPolicy
 from runcast_worker.tools import OUTPUT_BYTES, Surroundings
 from runcast_worker.tools import capture as capture_module
 from runcast_worker.tools import read_file as read_file_module
@@ -253,6 +254,15 @@ async def test_a_command_that_takes_too_long_is_killed(call: Call) -> None:
     """What it wrote until then is told."""
     failed = await call.refused(Shell(), command="echo begun; sleep 100", timeout_s=0.3)
     assert failed.code == "timeout"
+    assert "begun" in failed.message
+
+
+async def test_a_command_that_the_sandbox_killed_is_said_to_be(workspace: Path) -> None:
+    """By which limit, and with what it wrote until then: an exit code alone would have a model try again."""
+    call = Call(workspace, policy=SandboxPolicy(memory_mb=32))
+    failed = await call.refused(Shell(), command="echo begun; exec tail -c 200000000 /dev/zero | tail -c 200000000")
+    assert failed.code == "sandbox_limit"
+    assert "memory_mb" in failed.message
     assert "begun" in failed.message
 
 

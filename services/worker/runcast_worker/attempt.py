@@ -234,7 +234,7 @@ class Attempt:
         )
 
     def _failed(self, error: EngineError) -> TaskFailed:
-        logger.warning("the engine gave up: %s", error.kind, extra=self._about)
+        logger.warning("the engine gave up: %s: %s", error.kind, error, extra=self._about)
         return self._failure(error.kind, str(error), error.retryable)
 
     def _failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:

@@ -59,14 +59,14 @@ HALF = [*thinks("Let me see."), *says("I begin, but")]
     ],
 )
 async def test_a_fault_that_may_pass_is_asked_again(play: Play, fault: Answer) -> None:
-    """Whatever it said before; the answer is the whole of the second one. What was shown of the first is reset."""
+    """Whatever it said before; the answer is the whole of the second one. That it is asked again is told, and why."""
     play.stub.scripts["mine"] = [fault, WELL]
     await play("go")
     assert play.error is None
     assert play.answer == "All is well."
     assert len(play.stub.asked) == 2
-    began = isinstance(fault, Turn) and bool(fault.pieces)
-    assert len(play.of("iteration_reset")) == int(began)
+    (reset,) = play.of("iteration_reset")
+    assert reset.reason.startswith("model_")
 
 
 @pytest.mark.parametrize(
@@ -207,3 +207,10 @@ async def test_an_answer_that_does_not_end_is_given_up(play: Play, monkeypatch: 
         await play("go")
         assert play.error is not None
         assert play.error.kind == "model_output_limit"
+
+
+async def test_a_provider_is_quoted_not_its_library(play: Play) -> None:
+    """In its own words, once."""
+    play.stub.scripts["mine"] = [Refusal(401, "Incorrect API key provided.", code="invalid_api_key")]
+    await play("go")
+    assert str(play.error) == "mine: it refused the key in the worker's environment: Incorrect API key provided."

@@ -66,8 +66,8 @@ class Asking:
         self._settings = settings
 
     async def ask(self, iteration: int, history: History, offered: ModelRequestParameters) -> Answer:
-        """Raises EngineError, of the kind of the last fault. What was streamed of a failed answer is followed by an
-        iteration_reset before it is asked again: no tool has run of it, so nothing is done twice."""
+        """Raises EngineError, of the kind of the last fault. A failed answer is followed by an iteration_reset
+        before it is asked again: no tool has run of it, so nothing is done twice."""
         retries, ask = 0, 0
         usage = Usage()
         while True:
@@ -83,14 +83,14 @@ class Asking:
             logger.warning("model fault: %s", fault.kind, extra={"model": name, "asked": ask})
             if fault.again and retries < self._limits.retries and wait_s <= LONGEST_WAIT_S:
                 retries += 1
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
                 await asyncio.sleep(wait_s)
             elif fault.kind == "model_context" and history.forget():
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
             elif len(self._models) > 1:
                 self._models.pop(0)
                 retries = 0
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
             else:
                 raise EngineError(fault.sentence, fault.kind, retryable=fault.retryable)
 
@@ -145,9 +145,8 @@ class Asking:
         await self._outbox.put(TokenUsage(iteration=iteration, model=name, **took.model_dump()))
         return took
 
-    async def _reset(self, parts: Parts, iteration: int) -> None:
-        if parts.said:
-            await self._outbox.put(IterationReset(iteration=iteration))
+    async def _reset(self, iteration: int, fault: Fault) -> None:
+        await self._outbox.put(IterationReset(iteration=iteration, reason=fault.kind))
 
     def _wait_s(self, fault: Fault, retries: int) -> float:
         """Full jitter, so that a provider's many clients do not come back at once; never sooner than it asked for."""

@@ -100,8 +100,8 @@ async def _call(task: EngineTask, outbox: Outbox, iteration: int, index: int, ca
             if isinstance(event, ToolCallComplete):
                 ended = event
     assert ended is not None, "a call ends with its tool_call_complete"
-    if ended.error is not None:
-        return ToolReturnPart(call.tool_name, ended.error.model_dump(), call.tool_call_id, outcome="failed")
+    if ended.error is not None:  # as the event shows it
+        return ToolReturnPart(call.tool_name, {"error": ended.error.model_dump()}, call.tool_call_id)
     return ToolReturnPart(call.tool_name, ended.result, call.tool_call_id)
 
 

@@ -1,7 +1,8 @@
 """The models of a worker, by name. Each is made once, with the connections of its provider."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,6 +14,9 @@ from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
 from runcast_agents import Agent
 from runcast_worker.engines import EngineError
+from runcast_worker.engines.llm.faults import said
+
+logger = logging.getLogger(__name__)
 
 
 class Models:
@@ -51,10 +55,24 @@ class Models:
             try:
                 model = self._make(name)
             except (UserError, ValueError, ImportError, TypeError) as error:
-                raise EngineError(f"the model {name!r} cannot be used: {error}", "model_setup") from error
+                raise EngineError(f"the model {name!r} cannot be used: {said(error)}", "model_setup") from error
             await self._stack.enter_async_context(model)
             self._models[name] = model
         return model
+
+    async def rehearse(self, agents: Mapping[str, Agent]) -> None:
+        """Make what the agents will ask, and warn of what cannot be: whoever runs the worker knows before a user does.
+        It also imports the providers' libraries, which would hold up the tasks that run beside a first one."""
+        for name, agent in agents.items():
+            first = (agent.model or self._default,) if agent.engine == "llm" else ()
+            for model in filter(None, (*first, *agent.models, *agent.fallback_models)):
+                try:
+                    await self.get(model)
+                except EngineError as error:
+                    logger.warning("agents.%s: %s", name, error)
+                prefix, colon, _ = model.partition(":")
+                if colon and not _known(prefix):
+                    logger.info("agents.%s: no provider %s: %r is a name of %s's", name, prefix, model, self._provider)
 
     def _make(self, name: str) -> Model:
         provider, bare = parse_model_id(name)
