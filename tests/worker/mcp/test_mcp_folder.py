@@ -32,6 +32,7 @@ async def test_a_server_is_started_in_an_empty_folder_of_its_own(tmp_path: Path)
         said = await call(tools["my_call"], tmp_path)
         assert isinstance(said, dict)
         assert (said["files"], said["arguments"]) == ([], [f"in {tmp_path}", "${HOME}"])
+        assert said["descriptors"] == []  # of its keeper's and the worker's
         folder, given = Path(str(said["folder"])), said["env"]
         assert isinstance(given, dict)
         assert (given["TMPDIR"], given["WHERE"]) == (str(folder), str(tmp_path))

@@ -17,7 +17,8 @@ def say(message: dict[str, object]) -> None:
 def started() -> dict[str, object]:
     """Where it is, what is there, and what it was given."""
     about = {"folder": os.getcwd(), "files": os.listdir(), "arguments": sys.argv[2:], "env": dict(os.environ)}
-    return {"content": [], "structuredContent": about}
+    opened = [number for number in range(3, 1024) if os.path.exists(f"/proc/self/fd/{number}")]
+    return {"content": [], "structuredContent": {**about, "descriptors": opened}}
 
 
 ANSWERS = {"nonsense": lambda: {"content": "nothing of the kind"}, "started": started}
