@@ -1,6 +1,9 @@
 """agents.toml: what is read, and that every mistake is told with its line, its key and what was expected."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -30,6 +33,7 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
 
 
 LLM = '[agents.a]\nengine = "llm"\n'
+SCRIPT = '[agents.a]\nengine = "script"\n'
 PROCESS = '[agents.a]\nengine = "process"\ncommand = ["true"]\n'
 MCP = LLM + "[agents.a.mcp.x]\n"
 
@@ -40,7 +44,10 @@ MCP = LLM + "[agents.a.mcp.x]\n"
         # The file as a whole.
         ("", ", line 1: agents: Field required"),
         ("agents = 1", ", line 1: agents: Input should be a valid dictionary"),
-        ("x = 1\n[agents]\n", ", line 1: x: Extra inputs are not permitted"),
+        ("[agents]\n", ", line 1: agents: Dictionary should have at least 1 item"),
+        (f"x = {'[' * 5000}", ": not TOML that can be read: it is nested too deep"),
+        (f"x = {'9' * 5000}", ": not TOML: Exceeds the limit"),
+        ('x = 1\n[agents.a]\nengine = "demo"', ", line 1: x: Extra inputs are not permitted"),
         ("[agents.a\n", ": not TOML: "),
         ('[agents.a]\nengine = "demo"\nengine = "demo"', ": not TOML: "),
         ("[agents.a]\nengine = demo", ": not TOML: "),
@@ -62,10 +69,33 @@ MCP = LLM + "[agents.a.mcp.x]\n"
         (LLM + "env = {}", ", line 3: agents.a.env: env is for the engine process, not for llm"),
         (PROCESS + 'model = "m"', ", line 4: agents.a.model: model is for the engine llm, not for process"),
         (PROCESS + "options = {}", ", line 4: agents.a.options: options is for the engine python, not for process"),
+        (PROCESS + 'tools = ["shell"]', ", line 4: agents.a.tools: tools is for the engines llm, python and"),
+        (
+            PROCESS + "read_only = true",
+            ", line 4: agents.a.read_only: read_only is for the engines llm, python and demo",
+        ),
+        (PROCESS + 'fetch_allow = ["a:1"]', ", line 4: agents.a.fetch_allow: fetch_allow is for the engines llm"),
+        (
+            PROCESS + '[agents.a.mcp.x]\ncommand = ["x"]',
+            ", line 4: agents.a.mcp: mcp is for the engines llm, python and",
+        ),
+        (
+            SCRIPT + "sandbox = {}",
+            ", line 3: agents.a.sandbox: sandbox is for the engines llm, python, demo and process",
+        ),
+        (
+            PROCESS + "limits = { tokens = 1 }",
+            ", line 4: agents.a.limits.tokens: limits.tokens is for the engines",
+        ),
+        (
+            PROCESS + "[agents.a.limits]\niterations = 9",
+            ", line 5: agents.a.limits.iterations: limits.iterations is",
+        ),
         # What an engine needs.
         ('[agents.a]\nengine = "python"', ', line 1: agents.a: the engine python needs entry = "module:function"'),
         ('[agents.a]\nengine = "python"\nentry = "m.f"', ", line 3: agents.a.entry: String should match pattern"),
         ('[agents.a]\nengine = "process"', ', line 1: agents.a: the engine process needs command = ["program", …]'),
+        (PROCESS.replace("true", "{prompt}"), ", line 3: agents.a.command: command names its program by {prompt}"),
         # Patterns.
         (PROCESS + "patterns = { x = '(' }", ", line 4: agents.a.patterns.x: not a pattern (re2 syntax"),
         (PROCESS + "[agents.a.patterns]\nx = '(?=y)'", ", line 5: agents.a.patterns.x: not a pattern (re2 syntax"),
@@ -76,6 +106,10 @@ MCP = LLM + "[agents.a.mcp.x]\n"
         ),
         (PROCESS + "[agents.a.patterns]\nx = ''", ", line 5: agents.a.patterns.x: String should have at least 1"),
         (PROCESS + "[agents.a.patterns]\n1x = 'y'", ", line 5: agents.a.patterns.1x: String should match pattern"),
+        (
+            PROCESS + "[agents.a.patterns]\n" + "".join(f"x{number} = 'y'\n" for number in range(33)),
+            ", line 4: agents.a.patterns: Dictionary should have at most 32 items",
+        ),
         # Limits and the sandbox.
         (LLM + "[agents.a.limits]\ntokens = 0", ", line 4: agents.a.limits.tokens: Input should be greater than or"),
         (LLM + "limits = { cost_usd = -1 }", ", line 3: agents.a.limits.cost_usd: Input should be greater than 0"),
@@ -83,9 +117,24 @@ MCP = LLM + "[agents.a.mcp.x]\n"
         (LLM + "limits = { minutes = 1 }", ", line 3: agents.a.limits.minutes: Extra inputs are not permitted"),
         (LLM + "sandbox = { memory_mb = 1 }", ", line 3: agents.a.sandbox.memory_mb: Input should be greater than or"),
         (LLM + 'sandbox = { read = ["tmp"] }', ", line 3: agents.a.sandbox.read: 'tmp' is relative; expected an absol"),
+        (LLM + "limits = { cost_usd = inf }", ", line 3: agents.a.limits.cost_usd: Input should be a finite number"),
+        (LLM + "limits = { wall_time_s = 1e300 }", ", line 3: agents.a.limits.wall_time_s: Input should be less than"),
+        (LLM + f"limits = {{ tokens = {10**20} }}", ", line 3: agents.a.limits.tokens: Input should be less than"),
+        (LLM + "sandbox = { memory_mb = 9_000_000_000_000 }", ", line 3: agents.a.sandbox.memory_mb: Input should be"),
+        (LLM + f"sandbox = {{ cpu_s = {10**20} }}", ", line 3: agents.a.sandbox.cpu_s: Input should be less than"),
+        (LLM + f"sandbox = {{ file_mb = {10**13} }}", ", line 3: agents.a.sandbox.file_mb: Input should be less than"),
+        (LLM + f"sandbox = {{ disk_mb = {10**13} }}", ", line 3: agents.a.sandbox.disk_mb: Input should be less than"),
+        (LLM + f"sandbox = {{ processes = {10**6} }}", ", line 3: agents.a.sandbox.processes: Input should be less"),
+        (
+            LLM + "model_settings = { top_p = nan }",
+            ", line 3: agents.a.model_settings.top_p.float: Input should be a fin",
+        ),
+        (LLM + 'fetch_allow = ["a:99999"]', ", line 3: agents.a.fetch_allow.0: 'a:99999' has a port that there is not"),
+        (LLM + 'fetch_allow = ["a:0"]', ", line 3: agents.a.fetch_allow.0: 'a:0' has a port that there is not"),
         # MCP servers.
         (MCP, ", line 3: agents.a.mcp.x: expected either command or url"),
         (MCP + 'command = ["x"]\nurl = "http://x"', ", line 3: agents.a.mcp.x: expected either command or url"),
+        (MCP + 'command = ["./x"]', ", line 4: agents.a.mcp.x.command: command names the program './x', which is rela"),
         (MCP + 'url = "ftp://x"', ", line 4: agents.a.mcp.x.url: String should match pattern"),
         (MCP + 'url = "http://x"\nenv = { A = "b" }', ", line 5: agents.a.mcp.x.env: env is for a command; a url"),
         (MCP + 'command = ["x"]\nheaders = { A = "b" }', ", line 5: agents.a.mcp.x.headers: headers are for a url;"),
@@ -114,6 +163,20 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidAgents, match="not TOML"):
         load_agents(tmp_path / "binary.toml")
+
+
+def test_a_file_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    """As TOML says."""
+    program = (
+        "import sys; from pathlib import Path; from runcast_agents import load_agents;"
+        "print(ascii(load_agents(Path(sys.argv[1]))['a'].description))"
+    )
+    path = tmp_path / "agents.toml"
+    path.write_text(LLM + 'description = "prüft"', encoding="utf-8")
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    argv = (sys.executable, "-c", program, str(path))
+    said = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert said == "'pr\\xfcft'\n"
 
 
 def test_without_a_file_there_is_the_demo_alone() -> None:

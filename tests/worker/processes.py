@@ -1,16 +1,23 @@
-"""Looking at processes: which of a group are alive."""
+"""Looking at processes. A pid does not do: in a sandbox it is that of another namespace."""
 
+import secrets
 from pathlib import Path
 
 
-def alive(group: int) -> list[str]:
-    """Processes of a process group that still run; one that only waits to be reaped does not."""
+def new_mark() -> str:
+    """Seconds to sleep, unlike any other's: `sleep <mark>` is then found by `alive`."""
+    return f"100.{secrets.randbelow(10**9):09}"
+
+
+def alive(mark: str) -> list[str]:
+    """Processes that have the mark among their arguments and still run; what only waits to be reaped has none."""
     found = []
     for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, IndexError):
-            continue
-        if entry.name.isdigit() and int(fields[2]) == group and fields[0] != "Z":
-            found.append(entry.name)
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if mark in words:
+                found.append(entry.name)
     return found

@@ -2,8 +2,19 @@
 
 import json
 
-from runcast_events.events import Output, Phase, PhaseComplete, PhaseStart, PlanCreated, Todo, TodosUpdated, TokenUsage
-from runcast_worker.board import Board
+from runcast_events.events import (
+    IterationStart,
+    Output,
+    Phase,
+    PhaseComplete,
+    PhaseStart,
+    PlanCreated,
+    Todo,
+    TodosUpdated,
+    TokenUsage,
+    ToolCallStart,
+)
+from runcast_tasks.board import Board
 
 PLAN = PlanCreated(goal="g", phases=[Phase(id="a", name="A"), Phase(id="b", name="B")])
 
@@ -61,3 +72,10 @@ def test_usage_is_told_in_numbers_to_add() -> None:
 def test_other_events_change_nothing() -> None:
     """The most frequent ones cost one look-up."""
     assert Board().writes(Output(part_id="o", delta="x", offset=0)) == ()
+
+
+def test_iterations_and_calls_are_counted_over_attempts() -> None:
+    """By the store, as usage is."""
+    start = ToolCallStart(tool_call_id="1.0", tool_name="shell", arguments={})
+    written = [*Board().writes(IterationStart(iteration=1)), *Board().writes(start)]
+    assert [(w.kind, w.field, w.value) for w in written] == [("tally", "iterations", "1"), ("tally", "tool_calls", "1")]

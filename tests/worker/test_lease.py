@@ -23,7 +23,7 @@ from tests.attempts import TENANT, Attempt, claim, entries, session_keys, submit
 from tests.conftest import wait_until
 from tests.proxy import running_proxy
 from tests.worker.conftest import Client, StartWorker, client_of
-from tests.worker.processes import alive
+from tests.worker.processes import alive, new_mark
 
 
 @asynccontextmanager
@@ -144,14 +144,12 @@ async def test_a_lapsed_lease_ends_the_tools_before_the_store_is_back(
     own_store: Store, own_redis: Redis, start_worker: StartWorker
 ) -> None:
     """Another worker may run them by then. What was open is closed in the log."""
-    client = client_of(own_redis)
+    client, mark = client_of(own_redis), new_mark()
     async with start_worker(redis_url=own_store.url, lease_ttl_s=1):
-        task_id = await client.submit("run `echo $$; sleep 100`", delay_ms=0)
-        await client.wrote("tool_call_stream")
-        log = await entries(own_redis)
-        group = next(int(json.loads(entry.payload)["chunk"]) for entry in log if entry.type == "tool_call_stream")
+        task_id = await client.submit(f"run `sleep {mark}`", delay_ms=0)
+        await wait_until(lambda: bool(alive(mark)))
         await asyncio.to_thread(own_store.stop)
-        await wait_until(lambda: not alive(group), message="the tool lives")
+        await wait_until(lambda: not alive(mark), message="the tool lives")
         await asyncio.to_thread(own_store.start)
         await client.wrote("task_requeued")
         types = [entry.type for entry in await entries(own_redis)]

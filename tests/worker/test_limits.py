@@ -1,13 +1,11 @@
 """The meter: how far a task may go."""
 
-import asyncio
-
 import pytest
 
 from runcast_agents import Limits
 from runcast_events.events import Event, IterationStart, TokenUsage, ToolCallStart
 from runcast_worker.engines import EngineError
-from runcast_worker.limits import Meter, wall_time
+from runcast_worker.limits import Meter
 
 
 def usage(tokens: int, cost: float | None) -> Event:
@@ -44,12 +42,11 @@ def test_an_answer_that_used_up_the_tokens_is_an_answer() -> None:
     meter.see(usage(100, None))
 
 
-async def test_a_task_ends_at_its_wall_time() -> None:
-    """By its own kind; a timeout of the engine's own is not taken for it."""
-    with pytest.raises(EngineError) as reached:
-        async with wall_time(0.01):
-            await asyncio.sleep(5)
-    assert reached.value.kind == "limit_wall_time_s"
-    with pytest.raises(TimeoutError):
-        async with wall_time(5):
-            raise TimeoutError
+def test_what_earlier_attempts_took_counts() -> None:
+    """Also the money, where the price of another call is not known."""
+    spent = {"iterations": 2.0, "tool_calls": 1.0, "input": 5.0, "output": 6.0, "cost_usd": 5.0, "unpriced": 1.0}
+    for limits in (Limits(iterations=2), Limits(tokens=10), Limits(cost_usd=1)):
+        with pytest.raises(EngineError):
+            Meter(limits, spent).see(IterationStart(iteration=3))
+    with pytest.raises(EngineError):
+        Meter(Limits(tool_calls=1), spent).see(call(0))

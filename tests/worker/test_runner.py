@@ -27,7 +27,7 @@ from tests.attempts import TENANT, claim, entries, session_keys
 from tests.conftest import wait_until
 from tests.history import check_log, check_tasks
 from tests.worker.conftest import Client, StartWorker
-from tests.worker.processes import alive
+from tests.worker.processes import alive, new_mark
 
 
 def payload(entry: object) -> dict[str, object]:
@@ -150,16 +150,15 @@ async def test_cancelling_inside_a_tool_kills_its_processes(
     client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """The call is closed as cancelled, and nothing of its group lives on."""
+    mark = new_mark()
     async with start_worker():
-        task_id = await client.submit("run `echo $$; sleep 100 & sleep 100`", delay_ms=0)
-        await client.wrote("tool_call_stream")
+        task_id = await client.submit(f"run `sleep {mark} & sleep {mark}`", delay_ms=0)
+        await wait_until(lambda: len(alive(mark)) >= 2)
         await control_of(client.redis).cancel(task_id, "me")
         log = await client.ended(task_id, timeout_s=10)
     called = next(payload(entry) for entry in log if entry.type == "tool_call_complete")
     assert called["error"] == {"code": "cancelled", "message": "the call was stopped before it ended"}
-    group = next(int(str(payload(entry)["chunk"])) for entry in log if entry.type == "tool_call_stream")
-
-    await wait_until(lambda: not alive(group), message="a process of the tool survived")
+    await wait_until(lambda: not alive(mark), message="a process of the tool survived")
 
 
 # --- order and exclusion ----------------------------------------------------------------------------------------------
@@ -192,9 +191,10 @@ async def test_an_attempt_that_lost_its_hold_writes_nothing_more(
     client: Client, start_worker: StartWorker, redis: Redis
 ) -> None:
     """Another holds the task; the first one's tool dies, and its log stays as it was."""
+    mark = new_mark()
     async with start_worker(lease_ttl_s=0.6, reap_every_s=60):
-        task_id = await client.submit("run `echo $$; sleep 100`", delay_ms=0)
-        await client.wrote("tool_call_stream")
+        task_id = await client.submit(f"run `sleep {mark}`", delay_ms=0)
+        await wait_until(lambda: bool(alive(mark)))
         log = EventLog(redis)
         envelope = Envelope("s1", task_id)
         await log.append_control(
@@ -202,8 +202,7 @@ async def test_an_attempt_that_lost_its_hold_writes_nothing_more(
         )
         other = await claim(redis)
         await other.append(log, other.started())
-        chunk = next(payload(e) for e in await entries(redis) if e.type == "tool_call_stream")
-        await wait_until(lambda: not alive(int(str(chunk["chunk"]))), message="the tool lives")
+        await wait_until(lambda: not alive(mark), message="the tool lives")
         await other.append(log, other.output("mine"), other.complete())
         history = await client.ended(task_id)
     after = history[[e.type for e in history].index("task_requeued") + 1 :]

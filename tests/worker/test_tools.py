@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import runcast_worker.sandbox.child as child_module
+from runcast_agents import SandboxPolicy
 from runcast_worker.tools import OUTPUT_BYTES, Surroundings
 from runcast_worker.tools import capture as capture_module
 from runcast_worker.tools import read_file as read_file_module
@@ -21,7 +22,7 @@ from runcast_worker.tools.search import Search
 from runcast_worker.tools.shell import Shell
 from runcast_worker.tools.write_file import WriteFile
 from tests.conftest import wait_until
-from tests.worker.processes import alive
+from tests.worker.processes import alive, new_mark
 from tests.worker.tools.calling import Call
 
 
@@ -256,25 +257,33 @@ async def test_a_command_that_takes_too_long_is_killed(call: Call) -> None:
     assert "begun" in failed.message
 
 
+async def test_a_command_that_the_sandbox_killed_is_said_to_be(workspace: Path) -> None:
+    """By which limit, and with what it wrote until then: an exit code alone would have a model try again."""
+    call = Call(workspace, policy=SandboxPolicy(memory_mb=32))
+    failed = await call.refused(Shell(), command="echo begun; exec tail -c 200000000 /dev/zero | tail -c 200000000")
+    assert failed.code == "sandbox_limit"
+    assert "memory_mb" in failed.message
+    assert "begun" in failed.message
+
+
 async def test_a_grandchild_that_keeps_the_pipe_open_does_not_hold_up_the_call(call: Call) -> None:
     """The shell has ended; what it left in the background is killed with its group."""
-    result = await call(Shell(), command="sleep 100 & echo $$")
-    group = int(result["output"])
-    await wait_until(lambda: not alive(group), message="a process of the group survived")
+    mark = new_mark()
+    result = await call(Shell(), command=f"sleep {mark} & echo $!")
+    assert result["output"].strip().isdigit()
+    await wait_until(lambda: not alive(mark), message="a process of the call survived")
 
 
 async def test_a_cancelled_call_leaves_no_process(call: Call, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also none that ignores SIGTERM."""
     monkeypatch.setattr(child_module, "GRACE_S", 0.2)
-    command = "trap '' TERM; echo $$ > pid; sleep 100 & sleep 100"
-    running = asyncio.create_task(call(Shell(), command=command))
-    pid = workspace / "pid"
-    await wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    mark = new_mark()
+    running = asyncio.create_task(call(Shell(), command=f"trap '' TERM; sleep {mark} & sleep {mark}"))
+    await wait_until(lambda: len(alive(mark)) == 2)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    group = int(pid.read_text())
-    await wait_until(lambda: not alive(group), message="a process of the group survived")
+    await wait_until(lambda: not alive(mark), message="a process of the call survived")
 
 
 async def test_long_output_keeps_its_head_and_tail(call: Call) -> None:

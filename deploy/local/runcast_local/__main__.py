@@ -71,7 +71,7 @@ def _edge() -> int:
     app = edge.create_app(settings)
     raise_file_limit(2 * edge.CONNECTIONS + 100)  # every stream takes two: one to the client, one upstream
     # uvicorn calls a response error that the edge left incomplete because its upstream was; the edge says it better.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in record.msg)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in str(record.msg))
     serve(app, host=settings.host, port=settings.port, on_exit=app.close, grace_s=2)
     return 0
 

@@ -1,10 +1,15 @@
 """The model of one agent: its engine, what it may use, and how far it may go."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-import re2
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, model_validator
+
+from runcast_agents.limits import Limits, SandboxPolicy
+from runcast_agents.patterns import PATTERNS, Pattern
+from runcast_agents.servers import McpServer
+from runcast_agents.table import TABLE
 
 EngineName = Literal["demo", "script", "llm", "python", "process"]
 ToolName = Literal[
@@ -23,100 +28,25 @@ ToolName = Literal[
 TOOL_NAMES: tuple[ToolName, ...] = get_args(ToolName)
 AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
-Positive = Annotated[int, Field(ge=1)]
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9._-]+):[0-9]{1,5}$")]
-
-PATTERN_BYTES = 1024 * 1024
-"""What a pattern's automaton may take: re2 needs no more time than the line is long, whatever the pattern."""
 
 
-def compile_pattern(pattern: str) -> Any:
-    """A pattern of a process agent, by re2: linear time, so that no line can stall a worker. Raises ValueError."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = PATTERN_BYTES
-    try:
-        return re2.compile(pattern, options)  # type: ignore[no-untyped-call]
-    except re2.error as error:
-        said = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
-        raise ValueError(f"not a pattern (re2 syntax, without look-around and back references): {said}") from None
+def _with_port(address: str) -> str:
+    if not 1 <= int(address.rpartition(":")[2]) <= 65535:
+        raise ValueError(f"{address!r} has a port that there is not; expected 1 to 65535")
+    return address
 
 
-def _pattern(pattern: str) -> str:
-    compile_pattern(pattern)
-    return pattern
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9._-]+):[0-9]{1,5}$"), AfterValidator(_with_port)]
+PROMPT = "{prompt}"
+"""Stands for the task's prompt in a command's arguments."""
 
-
-Pattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_pattern)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Table):
-    """What one task may take; beyond it the task fails, and its kind names the limit. Tokens and cost are counted over
-    all its attempts, the others in each."""
-
-    iterations: Positive = 100
-    tool_calls: Positive = 500
-    tokens: Positive | None = None
-    """Input and output added up, as the provider counts them."""
-    cost_usd: Annotated[float, Field(gt=0)] | None = None
-    """Where a price is known. A model without one never reaches it."""
-    wall_time_s: Annotated[float, Field(gt=0)] = 3600.0
-
-
-class SandboxPolicy(_Table):
-    """What the processes of one call may take and reach."""
-
-    network: bool = False
-    """Leave the network open to them. Without bubblewrap it cannot be closed."""
-    read: tuple[Path, ...] = ()
-    """Files and folders of the host that they may read besides the system's own, absolute."""
-    memory_mb: Annotated[int, Field(ge=16)] = 2048
-    processes: Annotated[int, Field(ge=4)] = 128
-    file_mb: Positive = 256
-    """The largest single file."""
-    disk_mb: Positive = 1024
-    """The whole workspace."""
-    cpu_s: Positive = 600
-    """Processor time of one process."""
-
-    @field_validator("read")
-    @classmethod
-    def _absolute(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        for path in paths:
-            if not path.is_absolute():
-                raise ValueError(f"{str(path)!r} is relative; expected an absolute path")
-        return paths
-
-
-class McpServer(_Table):
-    """A server of tools: a command that talks MCP over its pipes, or the URL of one that talks streamable HTTP.
-    `${NAME}` in `env` and `headers` is taken from the worker's environment, so that no secret stands in the file."""
-
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    headers: dict[str, str] = {}
-    tools: tuple[str, ...] | None = None
-    """Which of its tools the agent is offered. None: all."""
-    timeout_s: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """How long it may take to start, and for one call."""
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "McpServer":
-        if bool(self.command) == bool(self.url):
-            raise ValueError("expected either command or url")
-        if self.url and self.env:
-            raise ValueError("env is for a command; a url has headers")
-        if self.command and self.headers:
-            raise ValueError("headers are for a url; a command has env")
-        return self
-
-
-_ONLY = {
+_WITH_TOOLS: tuple[EngineName, ...] = ("llm", "python", "demo")
+_ONLY: dict[str, tuple[EngineName, ...]] = {
+    "tools": _WITH_TOOLS,
+    "read_only": _WITH_TOOLS,
+    "fetch_allow": _WITH_TOOLS,
+    "mcp": _WITH_TOOLS,
+    "sandbox": (*_WITH_TOOLS, "process"),
     "instructions": ("llm",),
     "model": ("llm",),
     "models": ("llm",),
@@ -128,10 +58,15 @@ _ONLY = {
     "env": ("process",),
     "patterns": ("process",),
 }
+"""A key that would have no effect is refused: who wrote it expects one."""
+_OF_A_PROCESS = ("wall_time_s",)
+"""Of the limits. What a program does inside is not counted."""
 
 
-class Agent(_Table):
+class Agent(BaseModel):
     """One agent. Engines that play or run what the file says come only from here, never from a request."""
+
+    model_config = TABLE
 
     engine: EngineName
     description: str = ""
@@ -170,25 +105,38 @@ class Agent(_Table):
     """The program and its arguments; `{prompt}` in them is the task's prompt."""
     env: dict[str, str] = {}
     """For the command, besides what every program in the sandbox gets; `${NAME}` as for an MCP server."""
-    patterns: dict[Name, Pattern] = {}
+    patterns: Annotated[dict[Name, Pattern], Field(max_length=PATTERNS)] = {}
     """What to extract from the lines: the group `value`, or the first group, or the whole match."""
 
     @model_validator(mode="after")
     def _of_its_engine(self) -> "Agent":
         for name in sorted(self.model_fields_set & _ONLY.keys()):
             if self.engine not in _ONLY[name]:
-                raise ValueError(f"{name} is for the engine {_ONLY[name][0]}, not for {self.engine}")
+                raise ValueError(f"{name} is for {_engines(_ONLY[name])}, not for {self.engine}")
         if self.engine == "python" and self.entry is None:
             raise ValueError('the engine python needs entry = "module:function"')
         if self.engine == "process" and not self.command:
             raise ValueError('the engine process needs command = ["program", …]')
+        if self.command and PROMPT in self.command[0]:
+            raise ValueError(f"command names its program by {PROMPT}; expected a program that this file decides")
+        if self.engine == "process":
+            for name in sorted(self.limits.model_fields_set.difference(_OF_A_PROCESS)):
+                others = [engine for engine in get_args(EngineName) if engine != "process"]
+                raise ValueError(f"limits.{name} is for {_engines(others)}, not for process")
         return self
 
 
-class Agents(_Table):
+def _engines(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"the engines {', '.join(others)} and {last}" if others else f"the engine {last}"
+
+
+class Agents(BaseModel):
     """The whole file: `[agents.NAME]` tables."""
 
-    agents: dict[AgentName, Agent]
+    model_config = TABLE
+
+    agents: dict[AgentName, Agent] = Field(min_length=1)
 
 
 DEFAULT = Agents(

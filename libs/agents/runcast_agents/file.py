@@ -18,11 +18,13 @@ def load_agents(path: Path | None) -> dict[str, Agent]:
     if path is None:
         return DEFAULT.agents
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except OSError as error:
         raise InvalidAgents(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InvalidAgents(f"{path}: not TOML that can be read: it is nested too deep") from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number that Python does not read
         raise InvalidAgents(f"{path}: not TOML: {error}") from error
     try:
         agents = Agents.model_validate(document).agents
@@ -37,8 +39,9 @@ def load_agents(path: Path | None) -> dict[str, Agent]:
 
 def _problem(path: Path, lines: dict[tuple[str, ...], int], loc: tuple[int | str, ...], message: str) -> str:
     keys, said = tuple(str(part) for part in loc if part != "[key]"), message.removeprefix("Value error, ")
-    if (*keys, said.partition(" ")[0]) in lines:  # a table as a whole is wrong by this key of it
-        keys = (*keys, said.partition(" ")[0])
+    inner = (*keys, *said.partition(" ")[0].split("."))
+    if inner[: len(keys) + 1] in lines:  # a table as a whole is wrong by this key of it
+        keys = inner
     known = next((lines[keys[:length]] for length in range(len(keys), 0, -1) if keys[:length] in lines), 1)
     return f"{path}, line {known}: {'.'.join(keys) or 'the file'}: {said}"
 
@@ -53,14 +56,19 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
     """Line numbers of the tables and keys of a TOML text, for messages only: text inside a multi-line string that looks
     like a key is taken for one. A key inside an inline table is found by the key that the table belongs to."""
     lines: dict[tuple[str, ...], int] = {}
+    implied: dict[tuple[str, ...], int] = {}  # a table that only shows in the names of tables and keys inside it
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
-            table = _keys(header[1])
-            lines.setdefault(table, number)
+            keys = table = _keys(header[1])
         elif assignment := _ASSIGNMENT.match(line):
-            lines.setdefault(table + _keys(assignment[1]), number)
-    return lines
+            keys = table + _keys(assignment[1])
+        else:
+            continue
+        lines.setdefault(keys, number)
+        for length in range(1, len(keys)):
+            implied.setdefault(keys[:length], number)
+    return implied | lines
 
 
 def _keys(dotted: str) -> tuple[str, ...]:

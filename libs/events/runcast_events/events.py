@@ -204,9 +204,11 @@ class IterationComplete(Event, type="iteration_complete"):
 
 
 class IterationReset(Event, type="iteration_reset"):
-    """An attempt died inside this iteration: drop its open parts."""
+    """The model is asked again in this iteration, since its answer broke off or its attempt died: drop its open parts.
+    `reason`: the kind of the model's fault, where it was one."""
 
     iteration: Count
+    reason: str | None = None
 
 
 class ThinkingStart(Event, type="thinking_start"):

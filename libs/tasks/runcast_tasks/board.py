@@ -22,6 +22,8 @@ class Board:
             "phase_complete": self._phase_complete,
             "todos_updated": _todos,
             "token_usage": _usage,
+            "iteration_start": lambda _: (Write("tally", "iterations", "1"),),
+            "tool_call_start": lambda _: (Write("tally", "tool_calls", "1"),),
         }
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Literal
 
 from redis.asyncio import Redis
@@ -23,19 +24,12 @@ class Message:
 async def read_conversation(redis: Redis, keys: SessionKeys, task_id: str) -> list[Message]:
     """What was said in the session's tasks that have ended, oldest first. A task that waits behind `task_id` has put
     its message here already, but it is not yet its turn."""
-    pipe = redis.pipeline(transaction=True)
-    pipe.lrange(keys.messages, -MESSAGES, -1)
-    pipe.lrange(keys.queue, 0, -1)
-    raw, live = await pipe.execute()
+    script = redis.register_script(files("runcast_tasks").joinpath("conversation.lua").read_text())
+    lines, live = await script(keys=[keys.messages, keys.queue], args=[MESSAGES, MESSAGE_BYTES])
     waiting = {name.decode() for name in live} | {task_id}
-    messages: list[Message] = []
-    size = 0
-    for line in reversed(raw):
-        document = json.loads(line)
-        if document["task_id"] in waiting:
-            continue
-        size += len(line)
-        if messages and size > MESSAGE_BYTES:
-            break
-        messages.append(Message(document["role"], document["content"], document["task_id"]))
-    return messages[::-1]
+    documents = [json.loads(line) for line in lines]
+    return [
+        Message(document["role"], document["content"], document["task_id"])
+        for document in documents
+        if document["task_id"] not in waiting
+    ]

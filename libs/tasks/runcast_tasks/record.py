@@ -27,7 +27,8 @@ _SUMMARY = ["id", "state", "prompt_head", "agent", "model", "attempt", "created_
 class TaskRecord:
     """What the store knows of a task. Times are server ms. `outcome`: the terminal event's payload, decoded.
     `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
-    `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far."""
+    `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far;
+    `tallied`: the same and their iterations and tool calls, as the append script added them up."""
 
     id: str
     session_id: str
@@ -47,10 +48,12 @@ class TaskRecord:
     terminal_id: EventId | None
     outcome: dict[str, object] | None
     usage: Usage
+    tallied: Mapping[str, float]
 
 
 USAGE = ("input", "output", "cached", "cost_usd", "unpriced")
-"""What the append script tallies as `usage_<name>`. `unpriced`: calls whose price is not known."""
+"""What the append script tallies of models, as `usage_<name>`. `unpriced`: calls whose price is not known."""
+TALLIED = "usage_"
 
 
 def parse_usage(tallied: Mapping[str, str]) -> Usage:
@@ -85,7 +88,10 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         after_id=EventId.parse(fields.get("after_id", "0-0")),
         terminal_id=EventId.parse(fields["terminal_id"]) if "terminal_id" in fields else None,
         outcome=json.loads(fields["outcome"]) if "outcome" in fields else None,
-        usage=parse_usage({name: fields[f"usage_{name}"] for name in USAGE if f"usage_{name}" in fields}),
+        usage=parse_usage({name: fields[TALLIED + name] for name in USAGE if TALLIED + name in fields}),
+        tallied={
+            name.removeprefix(TALLIED): float(value) for name, value in fields.items() if name.startswith(TALLIED)
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """Alerts: a control request is heard of at once, also by an attempt that writes nothing for a while."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,17 +13,20 @@ class Alerts:
     """Of one worker. An alert is a hint: whoever hears it looks, and looks now and then without one."""
 
     def __init__(self) -> None:
-        self._hearing: dict[bytes, asyncio.Event] = {}
+        # Several for one task: a fenced attempt may still be stopping while this worker runs the next one.
+        self._hearing: defaultdict[bytes, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
     def hearing(self, tenant: str, task_id: str, told: asyncio.Event) -> Iterator[None]:
         """Have `told` set when a request is left for the task."""
         name = f"{tenant}/{task_id}".encode()
-        self._hearing[name] = told
+        self._hearing[name].add(told)
         try:
             yield
         finally:
-            del self._hearing[name]
+            self._hearing[name].discard(told)
+            if not self._hearing[name]:
+                del self._hearing[name]
 
     def channel(self, url: str, name: str, keyspace: Keyspace) -> Subscriber:
         """Where they come from; its owner runs it. A new subscription alerts all: some may have been missed."""
@@ -31,10 +35,10 @@ class Alerts:
         return subscriber
 
     def _tell(self, task: bytes) -> None:
-        told = self._hearing.get(task)
-        if told is not None:
+        for told in self._hearing.get(task, ()):
             told.set()
 
     def _tell_all(self) -> None:
-        for told in self._hearing.values():
-            told.set()
+        for hearing in self._hearing.values():
+            for told in hearing:
+                told.set()

@@ -35,7 +35,7 @@ from runcast_tasks.submit import message
 from runcast_worker.asked import Watch
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, HandOver, Saved
-from runcast_worker.limits import Meter, wall_time
+from runcast_worker.limits import Meter, limit_reached
 from runcast_worker.reaper import postpone
 from runcast_worker.stage import open_stage
 from runcast_worker.verdict import Ending, Verdict
@@ -115,8 +115,9 @@ class Attempt:
                 self._verdict.failure("agent", f"no agent {self._record.agent!r} here; there are: {known}")
             )
         try:
+            settings = self._deps.settings
             workspace = await open_workspace(
-                self._deps.settings.workspaces, agent, self._tenant, self._record.session_id
+                settings.workspaces, settings.key_prefix, agent, self._tenant, self._record.session_id
             )
         except OSError as error:
             logger.exception("no workspace", extra=self._about)
@@ -127,7 +128,7 @@ class Attempt:
         await self._writer.write(
             TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
         )
-        ending = await self._until_stopped(self._play(agent, workspace))
+        ending = await self._until_stopped(self._play(agent, workspace), agent.limits.wall_time_s)
         if ending is None or ending.whole:
             for event in self._writer.transcript.closing():
                 await self._writer.write(event)
@@ -135,7 +136,7 @@ class Attempt:
             return await self._complete(int((monotonic() - began) * 1000))
         return await self._end(ending)
 
-    async def _until_stopped(self, play: Coroutine[None, None, None]) -> Ending | None:
+    async def _until_stopped(self, play: Coroutine[None, None, None], wall_time_s: float) -> Ending | None:
         """Let the engine play. None: it came to its end; else what the attempt ends with."""
         playing = asyncio.create_task(play, name="engine")
         asked = asyncio.create_task(self._watch.cancelled(), name="control requests")
@@ -143,20 +144,25 @@ class Attempt:
         lapsed = asyncio.create_task(self._lapsed.wait(), name="lapsed lease")
         pausing = asyncio.create_task(self._tell_pausing(), name="pause")
         ends, watched = {playing, asked, drained, lapsed}, {playing, asked, drained, lapsed, pausing}
+        stopping = False
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(ends, timeout=wall_time_s, return_when=asyncio.FIRST_COMPLETED)
+            if not ended:
+                return self._verdict.of(limit_reached("wall_time_s", wall_time_s))
             if playing.done():
                 return self._judge(playing)
             if lapsed.done():
                 return Ending(TaskRequeued(reason="lease_lost"))
             if asked.done():
-                playing.cancel()  # first: while the store is away the publisher may hold up what is written
+                stopping = playing.cancel()  # first: while the store is away the publisher may hold up what is written
                 await self._writer.write(asked.result().event(TaskCancelling))
                 return Ending(asked.result().event(TaskCancelled))
             return Ending(TaskRequeued(reason="drain"))
         finally:
             for task in watched:
-                if not task.cancelling():  # a second time would break into the end of its tools
+                # Once: a second time would break into the end of its tools. task.cancelling() does not tell: a timeout
+                # inside, fired in this turn, counts there too.
+                if task is not playing or not stopping:
                     task.cancel()
             _, late = await asyncio.wait(watched, timeout=STOP_S)
             self._stopped = True
@@ -184,11 +190,10 @@ class Attempt:
         started = self._publisher.last
         if started is None or started.control or started.duplicate:
             await self._watch.nobody_asked()
-        write, meter = self._writer.write, Meter(agent.limits, self._record.usage)
+        write, meter = self._writer.write, Meter(agent.limits, self._record.tallied)
         engine = self._deps.engines[agent.engine]
         turn, saved = TURN, False
         async with (
-            wall_time(agent.limits.wall_time_s),
             open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
             aclosing(engine.run(task)) as events,
         ):
@@ -202,7 +207,8 @@ class Attempt:
                 if kind == "iteration_start":
                     self._let_go(event, saved or task.checkpoint is not None)
                 saved = saved or bool(writes)
-                meter.see(event)
+                if not self._writer.journal.knows(event):
+                    meter.see(event)
                 await write(event, writes)
                 turn -= 1
                 if not turn:

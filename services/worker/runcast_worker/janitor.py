@@ -10,8 +10,11 @@ from time import time
 
 from redis.exceptions import RedisError
 
+from runcast_events.errors import InvalidId
+from runcast_events.ids import check_session_id, check_tenant
 from runcast_tasks.record import Records
 from runcast_worker.deps import Deps
+from runcast_worker.workspace import OWNED
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +27,9 @@ SLICE_PAUSE_S = 0.05
 class Janitor:
     """One of them runs in each worker; on a shared volume they do each other's work without harm.
 
-    A session that is gone without a tombstone may have been lost by the store and come back with a restore: its
-    folder is kept for twice RUNCAST_SESSION_TTL_S after its last change."""
+    It removes only what a worker of this deployment has marked as a session's (see workspace.py). A session that is
+    gone without a tombstone may have been lost by the store and come back with a restore: its folder is kept for twice
+    RUNCAST_SESSION_TTL_S after its last attempt began."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -42,8 +46,8 @@ class Janitor:
     async def clean(self) -> None:
         """Look at every workspace once. Raises RedisError, OSError."""
         root = self._deps.settings.workspaces
-        for tenant in await asyncio.to_thread(_folders, root):
-            names = iter(await asyncio.to_thread(_folders, root / tenant))
+        for tenant in await asyncio.to_thread(_names, root):
+            names = iter(await asyncio.to_thread(self._ours, root / tenant))
             while some := list(islice(names, SLICE)):
                 await self._clean_some(root / tenant, tenant, some)
                 await asyncio.sleep(SLICE_PAUSE_S)
@@ -51,20 +55,47 @@ class Janitor:
     async def _clean_some(self, folder: Path, tenant: str, names: list[str]) -> None:
         fates = await Records(self._deps.events, self._deps.keyspace, tenant).fates(names)
         for name, fate in zip(names, fates, strict=True):
-            if fate == "deleted" or (fate == "unknown" and await asyncio.to_thread(self._old, folder / name)):
+            if fate == "deleted" or (fate == "unknown" and await asyncio.to_thread(self._old, folder / OWNED / name)):
                 logger.info("removing the workspace of a session that is gone", extra={"session_id": name})
-                await asyncio.to_thread(shutil.rmtree, folder / name, ignore_errors=True)
+                await asyncio.to_thread(_remove, folder, name)
 
-    def _old(self, folder: Path) -> bool:
+    def _ours(self, folder: Path) -> list[str]:
+        """The sessions of a tenant that this deployment has marked."""
         try:
-            return folder.stat().st_mtime < time() - 2 * self._deps.settings.session_ttl_s
+            check_tenant(folder.name)
+        except InvalidId:
+            return []
+        return [name for name in _names(folder / OWNED) if _is_session(name) and self._marked(folder / OWNED / name)]
+
+    def _marked(self, marker: Path) -> bool:
+        try:
+            return marker.read_text() == self._deps.settings.key_prefix
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _old(self, marker: Path) -> bool:
+        try:
+            return marker.stat().st_mtime < time() - 2 * self._deps.settings.session_ttl_s
         except OSError:
             return False
 
 
-def _folders(folder: Path) -> list[str]:
+def _remove(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / name, ignore_errors=True)
+    if not (folder / name).exists():  # else it is tried again
+        (folder / OWNED / name).unlink(missing_ok=True)
+
+
+def _is_session(name: str) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
+        check_session_id(name)
+    except InvalidId:
+        return False
+    return True
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return []

@@ -1,4 +1,7 @@
-"""Which values are secrets: of the environment by their names, passwords in URLs, and what agents give to programs."""
+"""Which values are secrets: of the environment by their names, passwords in URLs, and what agents give to programs.
+
+A value of several lines, such as a private key, is known as a whole, with the line ends that a terminal makes of it, and
+by each of its lines: programs print parts of files, and number or indent them."""
 
 import os
 import re
@@ -8,8 +11,16 @@ from urllib.parse import unquote, urlsplit
 from runcast_agents import Agent
 from runcast_worker.redaction import SHORTEST
 
-SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|DSN|AUTHORIZATION", re.IGNORECASE)
+SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL|DSN|AUTHORIZATION", re.IGNORECASE)
 _NO_SECRET = re.compile(r"(true|false|yes|no|on|off|none|null|[-+]?[0-9][0-9_.,]*)", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n|\\r\\n|\\n")
+"""Also as it is written in a variable that may have one line only."""
+_MARKER = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")
+LINE_CHARS = 16
+"""A shorter line of a secret is not looked for by itself."""
+_WEB = ("http", "https")
+USER_CHARS = 20
+"""A longer user in a URL of the web, beside a password, is the token, and the password a word such as x-oauth-basic."""
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -17,12 +28,14 @@ def known_secrets(environ: Mapping[str, str], agents: Iterable[Agent] = (), urls
     """All of them. `urls`: of stores, as the settings have them."""
     found = {value for name, value in environ.items() if SECRET_NAME.search(name)}
     for url in (*environ.values(), *urls):
-        found |= set(_passwords(url))
+        found |= set(_of_url(url))
     for agent in agents:
         servers = [values for server in agent.mcp.values() for values in (server.env, server.headers)]
+        for server in agent.mcp.values():
+            found |= set(_of_url(server.url or ""))
         for name, value in [item for values in (agent.env, *servers) for item in values.items()]:
             found |= set(_given(name, value, environ))
-    return {value for value in found if _may_be_secret(value)}
+    return {text for value in found for text in _texts(value.strip()) if _may_be_secret(text)}
 
 
 def _given(name: str, value: str, environ: Mapping[str, str]) -> Iterator[str]:
@@ -35,17 +48,35 @@ def _given(name: str, value: str, environ: Mapping[str, str]) -> Iterator[str]:
         yield value.rpartition(" ")[2]  # Authorization: Bearer …
 
 
-def _passwords(url: str) -> Iterator[str]:
-    """As it stands there and decoded; nothing where the text is no URL with a password."""
+def _of_url(url: str) -> Iterator[str]:
+    """Its password, and a user that is a token; as it stands there and decoded. Nothing where the text is no URL."""
     if "://" not in url or "@" not in url:
         return
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
     except ValueError:
         return
-    if password:
-        yield password
-        yield unquote(password)
+    user, password = parts.username or "", parts.password or ""
+    found = [password]
+    # Of other schemes it is a name that says nothing, such as postgres.
+    if parts.scheme.rpartition("+")[2] in _WEB and (not password or len(user) >= USER_CHARS):
+        found.append(user)
+    for text in found:
+        yield text
+        yield unquote(text)
+
+
+def _texts(value: str) -> Iterator[str]:
+    """What of a secret is looked for."""
+    yield value
+    lines = _LINE_END.split(value)
+    if len(lines) == 1:
+        return
+    yield "\n".join(lines).strip()
+    yield "\r\n".join(lines).strip()
+    for line in map(str.strip, lines):
+        if len(line) >= LINE_CHARS and not _MARKER.fullmatch(line):
+            yield line
 
 
 def _may_be_secret(value: str) -> bool:

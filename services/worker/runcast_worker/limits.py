@@ -1,24 +1,23 @@
-"""How far a task has gone, against its agent's limits."""
+"""How far a task has gone, against its agent's limits. Pure."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runcast_agents import Limits
-from runcast_events.events import Event, TokenUsage, Usage
+from runcast_events.events import Event, TokenUsage
 from runcast_worker.engines import EngineError
 
 
 class Meter:
     """Shown every event of an engine before it is written: one that would go beyond a limit is not. What a model took
-    is known when it has answered, so tokens and cost stop what would follow. `before`: what earlier attempts took."""
+    is known when it has answered, so tokens and cost stop what would follow. `before`: what earlier attempts came to,
+    by the names of the limits' tallies: iterations, tool_calls, input, output, cost_usd."""
 
-    def __init__(self, limits: Limits, before: Usage | None = None) -> None:
-        before = before or Usage()
+    def __init__(self, limits: Limits, before: Mapping[str, float] | None = None) -> None:
+        before = before or {}
         self._limits = limits
-        self._iterations = self._tool_calls = 0
-        self._tokens, self._cost = before.input + before.output, before.cost_usd or 0.0
+        self._iterations, self._tool_calls = before.get("iterations", 0), before.get("tool_calls", 0)
+        self._tokens, self._cost = before.get("input", 0) + before.get("output", 0), before.get("cost_usd", 0)
         self._count: dict[str, Callable[[Any], None]] = {
             "iteration_start": self._iteration,
             "tool_call_start": self._tool_call,
@@ -51,20 +50,8 @@ class Meter:
 
     def _hold(self, name: str, reached: float, limit: float | None) -> None:
         if limit is not None and reached > limit:
-            raise _reached(name, limit)
+            raise limit_reached(name, limit)
 
 
-def _reached(name: str, limit: float) -> EngineError:
+def limit_reached(name: str, limit: float) -> EngineError:
     return EngineError(f"the task reached its limit: {name} = {limit:g}", f"limit_{name}")
-
-
-@asynccontextmanager
-async def wall_time(limit_s: float) -> AsyncIterator[None]:
-    """Stop what runs inside after that time. Raises EngineError then, of the kind `limit_wall_time_s`."""
-    try:
-        async with asyncio.timeout(limit_s) as timeout:
-            yield
-    except TimeoutError:
-        if timeout.expired():
-            raise _reached("wall_time_s", limit_s) from None
-        raise

@@ -40,14 +40,14 @@ class Needles:
 
     def open_end(self, text: str) -> int:
         """Where the earliest needle begins that the text's end could be the beginning of; the text's length if none."""
-        for at in range(max(0, len(text) - self._longest + 1), len(text)):
-            end = text[at:]
-            if len(end) < SHORTEST:
-                if end in self._beginnings:
-                    return at
-            elif any(len(n) > len(end) and n.startswith(end) for n in self._by_head.get(end[:SHORTEST], ())):
+        size, by_head = len(text), self._by_head
+        short = max(0, size - SHORTEST + 1)  # from here on less than a head is left
+        for at in range(max(0, size - self._longest + 1), short):
+            # Looked up before the rest is copied: a key of many lines makes this a long way.
+            needles = by_head.get(text[at : at + SHORTEST])
+            if needles and any(len(needle) > size - at and needle.startswith(text[at:]) for needle in needles):
                 return at
-        return len(text)
+        return next((at for at in range(short, size) if text[at:] in self._beginnings), size)
 
 
 class Redactor:

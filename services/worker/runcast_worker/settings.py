@@ -42,4 +42,4 @@ class WorkerSettings(ServiceSettings):
     llm_timeout_s: Seconds = 60.0
     """A model that says nothing for this long is given up and asked again, or fails the task."""
     llm_retries: Annotated[int, Field(ge=0, le=10)] = 3
-    """How often a model is asked again after an error that may pass, if it had not begun to answer."""
+    """How often a model is asked again after an error that may pass; what it had begun to say is reset."""

@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from runcast_agents import Agent
+from runcast_events.patience import patiently
+from runcast_tasks.board import Board
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
 from runcast_tasks.conversation import read_conversation
 from runcast_tasks.outputs import Outputs
 from runcast_tasks.takeover import read_takeover
-from runcast_worker.board import Board
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineTask
 from runcast_worker.journal import Journal
@@ -30,10 +31,11 @@ async def open_stage(
     writer: Writer,
     acknowledged: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[EngineTask]:
-    """Until the block ends; then nothing of it runs any more. Raises EngineError, RedisError, OSError."""
+    """Until the block ends; then nothing of it runs any more. A store that is away is waited for.
+    Raises EngineError."""
     keys = claim.hold.keys
     requests = Requests(deps.events, keys, claim.record.id)
-    found = await read_takeover(deps.events, keys, claim.record.id)
+    found = await patiently(lambda: read_takeover(deps.events, keys, claim.record.id))
     writer.board, writer.journal = Board(found.plan), Journal(found.journal)
     surroundings = Surroundings(
         workspace.folder,
@@ -57,9 +59,10 @@ async def open_stage(
             outputs=Outputs(deps.events, claim.hold, deps.settings.outputs_max_bytes),
         )
         await stack.enter_async_context(toolbox)
-        conversation = partial(read_conversation, deps.events, keys, claim.record.id)
+        conversation = partial(patiently, partial(read_conversation, deps.events, keys, claim.record.id))
+        inputs = partial(patiently, requests.inputs)
         yield EngineTask(
-            claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint, requests.inputs
+            claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint, inputs
         )
 
 

@@ -37,7 +37,7 @@ class Verdict:
         if isinstance(error, HandOver):
             return _handed_over(error)
         if isinstance(error, EngineError):
-            logger.warning("the engine gave up: %s", error.kind, extra=self._about)
+            logger.warning("the engine gave up: %s: %s", error.kind, error, extra=self._about)
             return self.failure(error.kind, str(error), error.retryable)
         if isinstance(error, InvalidEvent):
             logger.warning("the engine made an event that cannot be written", extra=self._about)

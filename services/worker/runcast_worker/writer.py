@@ -6,8 +6,8 @@ from runcast_events.codec import Envelope
 from runcast_events.events import Event, Usage
 from runcast_events.log import Write
 from runcast_events.publisher import Publisher
+from runcast_tasks.board import Board
 from runcast_tasks.submit import message
-from runcast_worker.board import Board
 from runcast_worker.engines import Saved
 from runcast_worker.journal import CALL_EVENTS, Journal
 from runcast_worker.metrics import Metrics

@@ -51,6 +51,12 @@ def agents_file(tmp_path: Path) -> Path:
         [agents.echo]
         engine = "process"
         command = ["/bin/echo", "<{{prompt}}>", "again {{prompt}}"]
+        [agents.bare]
+        engine = "process"
+        command = ["/bin/echo", "{{prompt}}"]
+        [agents.ended]
+        engine = "process"
+        command = ["/usr/bin/printf", "--", "{{prompt}}\\n"]
         [agents.variable]
         engine = "process"
         command = ["/bin/sh", "-c", 'printf "%s|%s|" "$RUNCAST_PROMPT" "$TERM"; pwd']
@@ -116,6 +122,23 @@ async def test_a_prompt_is_one_argument_and_never_a_shells(
     """Whatever it holds; also inside a longer argument, and as often as it is named."""
     events = await play(client, start_worker, "echo", prompt)
     assert "\n".join(e["line"] for e in of_type(events, "log")) == f"<{prompt}> again {prompt}"
+
+
+@pytest.mark.parametrize("agent", ["bare", "shell"])
+async def test_a_prompt_is_never_an_option(client: Client, start_worker: StartWorker, agent: str) -> None:
+    """Where the program would take it for one, the task fails, and says what to do; nothing is started."""
+    events = await play(client, start_worker, agent, "-n --sandbox=off")
+    assert (events[-1]["event_type"], events[-1]["kind"]) == ("task_failed", "process")
+    assert events[-1]["error"].startswith("the prompt begins with '-', which the command would take for an option")
+    assert not of_type(events, "state")
+
+
+async def test_a_prompt_behind_the_end_of_options_may_begin_with_a_dash(
+    client: Client, start_worker: StartWorker
+) -> None:
+    """As the program is told by `--`."""
+    events = await play(client, start_worker, "ended", "-n --help")
+    assert [e["line"] for e in of_type(events, "log")] == ["-n --help"]
 
 
 async def test_a_prompt_is_also_a_variable(client: Client, start_worker: StartWorker) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runcast_local.model import Call, Say, Think, Turn, says, thinks
+from runcast_local.model import Call, Raw, Say, Think, Turn, says, thinks
 from runcast_tasks.conversation import Message
 from tests.worker.llm.conftest import Play
 
@@ -148,3 +148,15 @@ async def test_the_agents_model_settings_reach_the_provider(play: Play) -> None:
     extra = play.stub.asked[0].completion.model_extra or {}
     assert extra["temperature"] == 0.25
     assert 77 in (extra.get("max_tokens"), extra.get("max_completion_tokens"))
+
+
+async def test_halves_of_characters_are_joined_and_lone_ones_replaced(play: Play) -> None:
+    """JSON that was cut by UTF-16 units is legal; it must not end the task, nor come back to the provider."""
+    chunk = '{"id":"1","object":"chat.completion.chunk","created":1,"model":"mine","choices":[{"index":0,"delta":%s}]}'
+    halves = ["\\ud83d", "\\ude00 lone: \\ud83d.", " end \\ud83d"]
+    pieces = [Raw(chunk % ('{"content":"' + half + '"}')) for half in halves]
+    play.stub.scripts["mine"] = [Turn([*pieces, Call("list_files")]), Turn(says("Well."))]
+    await play("go")
+    assert play.error is None
+    assert play.of("output_complete")[0].content == "\U0001f600 lone: \ufffd. end "
+    assert play.answer == "Well."

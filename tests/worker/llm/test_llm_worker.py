@@ -95,3 +95,13 @@ async def test_a_flood_of_deltas_is_gathered(deps: Deps, client: Client, stub: S
     deltas = [json.loads(entry.payload)["delta"] for entry in log if entry.type == "output"]
     assert "".join(deltas) == "".join(f"{number} " for number in range(2000))
     assert len(deltas) < 200
+
+
+async def test_a_model_that_cannot_be_asked_is_told_when_the_worker_starts(
+    start_worker: StartWorker, agents_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To whoever runs it, before a user meets it; it starts all the same."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    agents_file.write_text(AGENTS + 'fallback_models = ["anthropic:claude-x"]\n')  # noqa: ASYNC240
+    async with start_worker(llm_base_url="http://127.0.0.1:9/v1"):
+        assert any("agents.llm" in line and "ANTHROPIC_API_KEY" in line for line in caplog.messages)

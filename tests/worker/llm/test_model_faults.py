@@ -4,8 +4,23 @@ from time import monotonic
 
 import pytest
 
-from runcast_local.model import Answer, Call, Cut, Pause, Raw, Refusal, Say, Silence, Stall, Turn, says, thinks
+from runcast_local.model import (
+    Answer,
+    Call,
+    Cut,
+    KeepAlive,
+    Pause,
+    Raw,
+    Refusal,
+    Say,
+    Silence,
+    Stall,
+    Turn,
+    says,
+    thinks,
+)
 from runcast_tasks.conversation import Message
+from runcast_worker.engines.llm import parts as parts_module
 from tests.worker.llm.conftest import Play
 
 WELL = Turn(says("All is well."))
@@ -20,6 +35,7 @@ HALF = [*thinks("Let me see."), *says("I begin, but")]
         Refusal(503, "overloaded"),
         Silence(),
         Turn([*HALF, Stall()]),
+        Turn([*HALF, *[KeepAlive()] * 100], pause_s=0.05),
         Turn([*HALF, Cut()]),
         Turn([*HALF, Cut(clean=True)]),
         Turn([*HALF, Raw('{"choices": [{"delta": {"content": "unfin')]),
@@ -27,17 +43,30 @@ HALF = [*thinks("Let me see."), *says("I begin, but")]
         Turn([*HALF, Raw('{"error": {"message": "died", "type": "server_error"}}')]),
         Turn([]),
     ],
-    ids=["429", "500", "503", "silence", "stall", "cut", "half", "nonsense", "no chunk", "error", "empty"],
+    ids=[
+        "429",
+        "500",
+        "503",
+        "silence",
+        "stall",
+        "keep-alives",
+        "cut",
+        "half",
+        "nonsense",
+        "no chunk",
+        "error",
+        "empty",
+    ],
 )
 async def test_a_fault_that_may_pass_is_asked_again(play: Play, fault: Answer) -> None:
-    """Whatever it said before; the answer is the whole of the second one. What was shown of the first is reset."""
+    """Whatever it said before; the answer is the whole of the second one. That it is asked again is told, and why."""
     play.stub.scripts["mine"] = [fault, WELL]
     await play("go")
     assert play.error is None
     assert play.answer == "All is well."
     assert len(play.stub.asked) == 2
-    began = isinstance(fault, Turn) and bool(fault.pieces)
-    assert len(play.of("iteration_reset")) == int(began)
+    (reset,) = play.of("iteration_reset")
+    assert reset.reason.startswith("model_")
 
 
 @pytest.mark.parametrize(
@@ -158,3 +187,30 @@ async def test_a_model_that_cannot_be_asked_is_said_at_once(
     assert play.error is not None
     assert play.error.kind in ("model_setup", "model_not_found")
     assert said in str(play.error)
+
+
+async def test_a_fallback_that_cannot_be_asked_does_no_harm(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made when its turn comes; and a first model that cannot be asked is passed over."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    play.stub.scripts["mine"] = lambda _: WELL
+    await play("go", model="mine", fallback_models=["anthropic:claude-x"])
+    assert play.answer == "All is well."
+    await play("go", model="anthropic:claude-x", fallback_models=["mine"])
+    assert play.answer == "All is well."
+
+
+async def test_an_answer_that_does_not_end_is_given_up(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text, and arguments of a call: what it costs would only be known when it ends."""
+    monkeypatch.setattr(parts_module, "ANSWER_CHARS", 1000)
+    for turn in (Turn([Say("x" * 100)] * 20), Turn([Call("shell", {"command": "x" * 2000})])):
+        play.stub.scripts["mine"] = lambda _, turn=turn: turn  # type: ignore[misc]
+        await play("go")
+        assert play.error is not None
+        assert play.error.kind == "model_output_limit"
+
+
+async def test_a_provider_is_quoted_not_its_library(play: Play) -> None:
+    """In its own words, once."""
+    play.stub.scripts["mine"] = [Refusal(401, "Incorrect API key provided.", code="invalid_api_key")]
+    await play("go")
+    assert str(play.error) == "mine: it refused the key in the worker's environment: Incorrect API key provided."

@@ -212,7 +212,7 @@ async def test_a_server_is_given_its_own_variables_and_no_secret(tmp_path: Path)
     assert isinstance(given, dict)
     assert given["MY_TOKEN"] == "Bearer canary-token"
     assert "canary-openai" not in str(given)
-    assert given.keys() <= {"PATH", "MY_TOKEN", "LC_CTYPE"}
+    assert given.keys() <= {"PATH", "MY_TOKEN", "LC_CTYPE", "TMPDIR"}
 
 
 @pytest.mark.parametrize(

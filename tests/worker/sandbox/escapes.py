@@ -12,7 +12,7 @@ Outcome = Literal["closed", "open", "memory", "processes", "disk", "cpu", "guard
 @dataclass(frozen=True)
 class Escape:
     """`command`: for /bin/sh; {name} is filled in. `program`: for Python, instead. `landlock`: the version that the
-    outcome in the reduced tier needs; without it, it is open."""
+    outcome in the reduced tier needs; `filter`: whether it needs the filter of system calls; without, it is open."""
 
     name: str
     bubblewrap: Outcome
@@ -20,6 +20,7 @@ class Escape:
     command: str = ""
     program: str = ""
     landlock: int = 0
+    filter: bool = False
     policy: dict[str, Any] = field(default_factory=dict)
 
 
@@ -28,6 +29,40 @@ import socket, sys
 s = socket.socket({family}); s.settimeout(0.5)
 try: s.connect({address}); s.send(b"x"); s.recv(9); print("ESCAPED")
 except OSError as error: print(error)
+"""
+FAST_OPEN = """
+import socket
+try:
+    s = socket.socket(); s.sendto(b"x", 0x20000000, ("127.0.0.1", {port})); s.settimeout(0.5)
+    if s.recv(9): print("ESCAPED")
+except OSError as error: print(error)
+"""
+LIMIT = """
+import resource
+try: resource.prlimit({worker}, resource.RLIMIT_NOFILE, (0, 0)); print("ESCAPED")
+except OSError as error: print(error)
+"""
+LIMIT_GUARD = """
+import os, resource, time
+guard = os.getppid()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(300)
+    os._exit(0)
+os.wait()
+try: resource.prlimit(guard, resource.RLIMIT_NOFILE, (0, 0)); time.sleep(2)
+except OSError as error: print(error)
+"""
+PRIORITY = """
+import os
+for attempt in (
+    lambda: os.sched_setscheduler({worker}, os.SCHED_IDLE, os.sched_param(0)),
+    lambda: os.sched_setaffinity({worker}, {{0}}),
+    lambda: os.setpriority(os.PRIO_PROCESS, {worker}, 19),
+):
+    try: attempt(); print("ESCAPED")
+    except OSError as error: print(error)
 """
 DAEMON = """
 import os, time
@@ -116,6 +151,20 @@ ESCAPES = (
     # --- to change what is not its own ------------------------------------------------------------------------------
     Escape("writing to /etc", "closed", "closed", "echo x > /etc/{mark} && echo ESCAPED", landlock=1),
     Escape("writing to /usr", "closed", "closed", "echo x > /usr/{mark} && echo ESCAPED", landlock=1),
+    Escape(
+        "the kernel's settings",
+        "closed",
+        "closed",
+        landlock=1,
+        program="import os\nos.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)\nprint('ESCAPED')",
+    ),
+    Escape(
+        "being the last that a full memory ends",
+        "closed",
+        "closed",
+        "echo 999 > /proc/self/oom_score_adj && echo ESCAPED",
+        landlock=1,
+    ),
     Escape("writing beside the workspace", "closed", "closed", "echo x > ../new.txt && echo ESCAPED", landlock=1),
     Escape(
         "deleting the workspace",
@@ -133,20 +182,35 @@ ESCAPES = (
         "the store's port",
         "closed",
         "closed",
-        landlock=4,
+        filter=True,
         program=CONNECT.format(family="socket.AF_INET", address='("127.0.0.1", {port})'),
     ),
     Escape(
         "the metadata address",
         "closed",
         "closed",
-        landlock=4,
+        filter=True,
         program=CONNECT.format(family="socket.AF_INET", address='("169.254.169.254", 80)'),
+    ),
+    Escape(
+        "the store's port, by multipath TCP",
+        "closed",
+        "closed",
+        filter=True,
+        program=CONNECT.format(family="socket.AF_INET, socket.SOCK_STREAM, 262", address='("127.0.0.1", {port})'),
+    ),
+    Escape(
+        "the store's port, by sending without connecting",
+        "closed",
+        "closed",
+        filter=True,
+        program=FAST_OPEN,
     ),
     Escape(
         "UDP",
         "closed",
-        "open",
+        "closed",
+        filter=True,
         program=CONNECT.format(family="socket.AF_INET, socket.SOCK_DGRAM", address='("127.0.0.1", {udp})'),
     ),
     Escape(
@@ -164,6 +228,9 @@ ESCAPES = (
     ),
     Escape("the worker's terminal", "closed", "closed", "exec 3< /dev/tty && echo ESCAPED"),
     # --- to strike at those above -----------------------------------------------------------------------------------
+    Escape("the worker's limits", "closed", "closed", program=LIMIT, filter=True),
+    Escape("its guard's limits", "closed", "closed", program=LIMIT_GUARD, filter=True),
+    Escape("the worker's priority", "closed", "closed", program=PRIORITY, filter=True),
     Escape("killing its parent", "closed", "closed", "{leave_parent} kill -9 $PPID && echo ESCAPED", landlock=6),
     Escape("killing the worker", "closed", "closed", "kill -9 {worker} && echo ESCAPED", landlock=6),
     # Only where it cannot reach anybody: without Landlock it would be the whole machine of whoever runs this as root.
@@ -208,4 +275,5 @@ def shown(outcome: Outcome) -> str:
 
 
 def _reduced(escape: Escape) -> str:
-    return shown(escape.reduced) + (f", Landlock {escape.landlock}" if escape.landlock else "")
+    needs = f", Landlock {escape.landlock}" if escape.landlock else ", filter" if escape.filter else ""
+    return shown(escape.reduced) + needs

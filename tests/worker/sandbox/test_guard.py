@@ -75,6 +75,25 @@ async def test_the_environment_is_an_allowlist_and_what_is_given(tier: Tier, wor
     assert names <= {"GIVEN", "HOME", "LANG", "PATH", "PWD", "TMPDIR", "SHLVL", "OLDPWD", "_"}
 
 
+async def test_an_agents_variables_reach_its_command_alone(tier: Tier, workspace: Path) -> None:
+    """Neither the guard nor bubblewrap is loaded with them: both are outside the sandbox. The loader complains once for
+    every program that it cannot preload into."""
+    environ = {"LD_PRELOAD": "/nowhere/planted.so"}
+    async with Sandbox(tier).run(("/bin/echo", "hi"), workspace, PLAIN, environ=environ) as running:
+        out, err = await asyncio.gather(running.stdout.read(), running.stderr.read())
+    assert (out, err.count(b"planted.so")) == (b"hi\n", 1)
+
+
+async def test_a_path_into_the_workspace_finds_the_commands_programs_alone(tier: Tier, workspace: Path) -> None:
+    """Not the sandbox's own: a bwrap that lies in the workspace is none."""
+    (workspace / "bin").mkdir()
+    for name in ("bwrap", "tool"):
+        (workspace / "bin" / name).write_text(f"#!/bin/sh\necho planted {name}\n")
+        (workspace / "bin" / name).chmod(0o755)
+    async with Sandbox(tier).run(("tool",), workspace, PLAIN, environ={"PATH": "bin:/usr/bin:/bin"}) as running:
+        assert await running.stdout.read() == b"planted tool\n"
+
+
 async def test_signals_are_as_a_program_expects_them(tier: Tier, workspace: Path) -> None:
     """The guard ignores some, Python others: a pipe whose reader left must end its writer."""
     _, out, _, _ = await run(tier, workspace, "grep SigIgn /proc/self/status; yes | head -n 1")

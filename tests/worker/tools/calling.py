@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from runcast_agents import SandboxPolicy
 from runcast_events.events import Event, ToolCallStream
 from runcast_worker.redaction import Redactor
 from runcast_worker.telling import Telling
@@ -19,9 +20,11 @@ from runcast_worker.tools.spill import Spill
 class Call:
     """`phases`: those of the session's plan. What the calls streamed and told is kept, of all of them."""
 
-    def __init__(self, workspace: Path, fetch_allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, workspace: Path, fetch_allow: tuple[str, ...] = (), policy: SandboxPolicy | None = None) -> None:
         self.phases: Sequence[Mapping[str, str]] = []
-        self._surroundings = Surroundings(workspace, fetch_allow=fetch_allow, phases=lambda: self.phases)
+        self._surroundings = Surroundings(
+            workspace, policy=policy or SandboxPolicy(), fetch_allow=fetch_allow, phases=lambda: self.phases
+        )
         self._pieces: asyncio.Queue[Event | None] = asyncio.Queue()
         self.told: list[Event] = []
 

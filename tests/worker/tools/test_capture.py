@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,19 @@ async def test_much_output_is_shown_in_part_and_kept_as_head_and_tail() -> None:
     assert "500000 bytes in all; the middle is left out" in text
     assert output.sha256 == hashlib.sha256(whole.encode()).hexdigest()
     assert len(output._head) + len(output._tail) == 2 * capture_module.END_CHARS
+
+
+@pytest.mark.parametrize("size", [7000, 8192, capture_module.SHOWN_CHARS])
+async def test_that_the_rest_is_not_shown_is_said_when_there_is_a_rest(size: int) -> None:
+    """Also where the room ends exactly where a piece does, as the shell's reads do; and not before."""
+    output = capture()
+    shown: list[str] = []
+    room = capture_module.SHOWN_CHARS
+    for at in range(0, room, size):
+        shown += await output.feed("stdout", "x" * min(size, room - at))
+    assert "".join(shown) == "x" * room
+    assert await output.feed("stdout", "y") == [capture_module.NOT_SHOWN]
+    assert await output.feed("stderr", "z") == []
 
 
 async def test_many_tiny_pieces_are_shown_up_to_a_number() -> None:

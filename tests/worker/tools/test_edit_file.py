@@ -1,8 +1,13 @@
 """edit_file: what it changes, and what it tells a model that was wrong."""
 
 import asyncio
+import errno
+import fcntl
 import os
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +15,9 @@ from hypothesis import strategies as st
 
 from runcast_worker.tools import ToolFailed
 from runcast_worker.tools import edit_file as edit_file_module
+from runcast_worker.tools import turn as turn_module
 from runcast_worker.tools.edit_file import EditFile, edited
+from runcast_worker.tools.write_file import WriteFile
 from tests.worker.tools.calling import Call
 
 CODE = "def one():\n    return 1\n\n\ndef two():\n    return 2\n"
@@ -51,6 +58,122 @@ async def test_edits_side_by_side_all_happen(call: Call, tmp_path: Path) -> None
     tool = EditFile()
     await asyncio.gather(*(call(tool, path="n", old_text=f"<{i}>", new_text=f"({i})") for i in range(20)))
     assert (tmp_path / "n").read_text() == "".join(f"({i})\n" for i in range(20))
+
+
+# In a process of its own, as another worker: reports that it is ready, then edits.
+OTHER = """
+import asyncio, sys
+from pathlib import Path
+from runcast_worker.tools import Surroundings
+from runcast_worker.tools.edit_file import EditFile, EditFileArguments
+
+async def edits():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for i in range(30):
+        arguments = EditFileArguments(path="n", old_text=f"<b{i}>", new_text=f"(b{i})")
+        await EditFile().call(arguments, Surroundings(Path(sys.argv[1])), None)
+
+asyncio.run(edits())
+"""
+
+
+async def test_edits_of_tasks_that_share_a_workspace_all_happen(call: Call, tmp_path: Path) -> None:
+    """Of another session in this worker, and of another worker."""
+    lines = [f"<{who}{i}>\n" for i in range(30) for who in "abc"]
+    (tmp_path / "n").write_text("".join(lines) + "x" * 200_000)
+
+    async def edits(who: str, tool: EditFile) -> None:
+        for i in range(30):
+            await call(tool, path="n", old_text=f"<{who}{i}>", new_text=f"({who}{i})")
+
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(*(sys.executable, "-c", OTHER, str(tmp_path)), stdin=pipe, stdout=pipe)
+    try:
+        async with asyncio.timeout(30):
+            assert other.stdin is not None
+            assert other.stdout is not None
+            assert await other.stdout.readline() == b"ready\n"
+            other.stdin.write(b"\n")
+            await asyncio.gather(edits("a", EditFile()), edits("c", EditFile()), other.communicate())
+    finally:
+        if other.returncode is None:
+            other.kill()
+            await other.wait()
+    assert other.returncode == 0
+    assert (tmp_path / "n").read_text()[: len("".join(lines))] == "".join(lines).translate(str.maketrans("<>", "()"))
+
+
+async def test_writing_a_file_waits_for_an_edit_of_it(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the edit would put back what it had read before, and what was written is lost."""
+    reading, go_on = threading.Event(), threading.Event()
+    read = edit_file_module._read
+
+    def slowly(*arguments: Any) -> str:
+        text = read(*arguments)
+        reading.set()
+        assert go_on.wait(10)
+        return text
+
+    monkeypatch.setattr(edit_file_module, "_read", slowly)
+    editing = asyncio.create_task(call(EditFile(), path="a.py", old_text="    return 2", new_text="    return 3"))
+    assert await asyncio.to_thread(reading.wait, 10)
+    writing = asyncio.create_task(call(WriteFile(), path="a.py", content="all new"))
+    done, _ = await asyncio.wait({writing}, timeout=0.2)
+    assert not done
+    go_on.set()
+    await asyncio.gather(editing, writing)
+    assert (tmp_path / "a.py").read_text() == "all new"
+
+
+async def test_an_edit_that_is_cancelled_is_waited_for_by_the_next(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread cannot be stopped."""
+    reading, go_on = threading.Event(), threading.Event()
+    read = edit_file_module._read
+
+    def slowly(*arguments: Any) -> str:
+        text = read(*arguments)
+        reading.set()
+        assert go_on.wait(10)
+        return text
+
+    monkeypatch.setattr(edit_file_module, "_read", slowly)
+    first = asyncio.create_task(call(EditFile(), path="a.py", old_text="return 1", new_text="return 10"))
+    assert await asyncio.to_thread(reading.wait, 10)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(call(EditFile(), path="a.py", old_text="return 2", new_text="return 20"))
+    done, _ = await asyncio.wait({second}, timeout=0.2)
+    assert not done
+    go_on.set()
+    await second
+    assert (tmp_path / "a.py").read_text() == CODE.replace("return 1", "return 10").replace("return 2", "return 20")
+
+
+async def test_a_workspace_that_another_process_has_locked_is_not_waited_for_for_ever(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a file system that cannot lock a folder is written without."""
+    monkeypatch.setattr(turn_module, "WAIT_S", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        refused = await call.refused(WriteFile(), path="a.py", content="x")
+        assert "locked the workspace" in refused.message
+        assert (tmp_path / "a.py").read_text() == CODE
+    finally:
+        os.close(folder)
+
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", cannot)
+    await call(WriteFile(), path="a.py", content="x")
+    assert (tmp_path / "a.py").read_text() == "x"
 
 
 def test_a_text_that_is_not_there_is_answered_with_what_is_like_it() -> None:

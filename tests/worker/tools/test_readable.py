@@ -45,9 +45,38 @@ def test_any_text_can_be_read(html: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "character"),
+    [
+        ("&#" + "9" * 5000 + ";", "\ufffd"),
+        ("&#" + "9" * 5000, "\ufffd"),
+        ("&#" + "0" * 5000 + "65;", "A"),
+        ("&#" + "0" * 5000 + ";", "\ufffd"),
+        ("&#x" + "f" * 5000 + ";", "\ufffd"),
+        ("&#00000065", "A"),
+        ("&#99999999;", "\ufffd"),
+        ("&#128169;", "\U0001f4a9"),
+    ],
+)
+def test_a_character_given_by_a_number_however_long_is_read(reference: str, character: str) -> None:
+    """In a text, in a link and in a title: a page cannot make the call fail."""
+    title, text = readable(f"<title>a{reference}</title><p>b{reference}<p><a href='{reference[:1900]}'>c</a>", URL)
+    assert f"b{character}" in text
+    assert title[0] == "a"
+
+
+def test_what_begins_no_tag_is_text() -> None:
+    """However many of them there are, in one piece."""
+    began = monotonic()
+    assert readable("<" * 5_000_000 + "<b>5 <6< 7", URL)[1] == "<" * 5_000_000 + "5 <6< 7"
+    assert monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
     "piece",
     [
         "<",
+        "< ",
+        "</<",
         "<a",
         "<a ",
         "<!--",
@@ -58,6 +87,7 @@ def test_any_text_can_be_read(html: str) -> None:
         "<title>",
         "&",
         "&#",
+        "&#9",
         "<a href=x>",
         "<ul>",
         "<pre>",

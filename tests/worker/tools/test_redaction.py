@@ -3,14 +3,14 @@
 import base64
 import json
 from pathlib import Path
+from time import process_time
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast_agents import Agent
-from runcast_agents.agents import McpServer
+from runcast_agents import Agent, McpServer
 from runcast_worker.known_secrets import known_secrets
 from runcast_worker.redaction import REPLACEMENT, Redactor, forms
 
@@ -89,6 +89,14 @@ def test_values_are_filtered_in_all_their_texts() -> None:
         ("AWS_SECRET_ACCESS_KEY", "/aBcDeF/gHiJ+kLm", "/aBcDeF/gHiJ+kLm"),
         ("RUNCAST_REDIS_URL", "redis://u:p%40ssw0rd@h/0", "p@ssw0rd"),
         ("DATABASE_URL", "postgres://u:hunter2hunter2@h/db", "hunter2hunter2"),
+        ("GPG_PASSPHRASE", "correct horse", "correct horse"),
+        ("DB_PASS", "correct horse", "correct horse"),
+        ("PADDED_KEY", " sk-aaaaaaaaaaaa\n", "sk-aaaaaaaaaaaa"),
+        ("ORIGIN", "https://ghp_aaaaaaaa@host/x", "ghp_aaaaaaaa"),
+        ("ORIGIN", "git+https://ghp_aaa%2Faaaa@host/x\n", "ghp_aaa/aaaa"),
+        ("ORIGIN", "https://sk_live_aaaaaaaa:@host/x", "sk_live_aaaaaaaa"),
+        ("ORIGIN", f"https://ghp_{'a' * 36}:x-oauth-basic@host/x", f"ghp_{'a' * 36}"),
+        ("DATABASE_URL", "postgres://postgres@h/db", None),
         ("HOME", "/home/somebody", None),
         ("SSH_KEY_FILE", "/etc/passwd", None),
         ("TOKEN_COUNT", "123456789", None),
@@ -102,6 +110,35 @@ def test_the_values_of_an_environment_that_are_secrets(name: str, value: str, se
     """By the name, unless the value is plainly none; and passwords in URLs, decoded too."""
     found = known_secrets({name: value})
     assert (secret in found) if secret is not None else not found
+
+
+KEY_LINES = [f"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBK{i:02}" for i in range(20)]
+PEM = "\n".join(["-----BEGIN PRIVATE KEY-----", *KEY_LINES, "QmFzZTY0IQ==", "-----END PRIVATE KEY-----", ""])
+
+
+@pytest.mark.parametrize("value", [PEM, PEM.replace("\n", "\r\n"), PEM.replace("\n", "\\n")])
+def test_a_secret_of_several_lines_is_found_whole_and_by_its_lines(value: str) -> None:
+    """As a terminal prints it, with the lines numbered or indented, one line alone, and in its quoted forms."""
+    redactor = Redactor(known_secrets({"TLS_KEY": value}))
+    for ending in ("\n", "\r\n", "\\n"):
+        assert redactor.whole(f"<{PEM.strip()}>".replace("\n", ending)) == f"<{REPLACEMENT}>"
+    numbered = "".join(f"{i:6}\t    {line}\r\n" for i, line in enumerate(PEM.split("\n")))
+    for text in (numbered, KEY_LINES[3], json.dumps(PEM), quote(PEM)):
+        told = redactor.whole(text)
+        assert REPLACEMENT in told
+        assert not [line for line in KEY_LINES if line in told]
+    assert redactor.whole("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
+
+
+def test_a_long_secret_takes_the_filter_no_long_time() -> None:
+    """A key of a hundred lines, and ten megabytes of output: some seconds, on a slow machine too."""
+    lines = [base64.b64encode(bytes([i]) * 48).decode() for i in range(100)]
+    redactor = Redactor(known_secrets({"TLS_KEY": "\n".join(lines)}))
+    piece = "".join(f"{i:07}\n" for i in range(1024))
+    began = process_time()
+    for _ in range(128):
+        redactor.feed(piece)
+    assert process_time() - began < 1
 
 
 def test_what_mcp_servers_are_given_is_secret(tmp_path: Path) -> None:

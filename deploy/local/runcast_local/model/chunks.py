@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runcast_local.model.asked import Asked
-from runcast_local.model.script import Call, Finish, Piece, Raw, Refusal, Refuse, Say, Think, Turn
+from runcast_local.model.script import Call, Finish, KeepAlive, Piece, Raw, Refusal, Refuse, Say, Think, Turn
 
 DONE = b"data: [DONE]\n\n"
 CREATED = 1_700_000_000
@@ -42,6 +42,8 @@ class Chunks:
                 yield self._chunk({"refusal": text})
             case Raw(data):
                 yield frame(data)
+            case KeepAlive():
+                yield b": processing\n\n"
             case Call():
                 yield from self._call(piece)
 

@@ -59,6 +59,11 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """A comment, as some providers send while they make a client wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The stream ends here, without finish_reason and [DONE]. `clean`: as if it were whole, for HTTP; otherwise the
     connection is closed in the middle of the body."""
@@ -71,7 +76,7 @@ class Stall:
     """Nothing any more, until the client leaves."""
 
 
-Piece = Think | Say | Refuse | Call | Pause | Raw | Cut | Stall
+Piece = Think | Say | Refuse | Call | Pause | Raw | KeepAlive | Cut | Stall
 
 
 @dataclass(frozen=True, slots=True)

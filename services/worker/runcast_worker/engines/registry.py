@@ -22,11 +22,13 @@ async def open_engines(settings: WorkerSettings) -> AsyncIterator[Mapping[str, E
         "process": ProcessEngine(),
         "python": python_engine(settings.agents_file),
     }
-    if all(agent.engine != "llm" for agent in load_agents(settings.agents_file).values()):
+    agents = load_agents(settings.agents_file)
+    if all(agent.engine != "llm" for agent in agents.values()):
         yield engines
         return
     # The providers' libraries take as long to import as all else together: only for who has a model's agent.
     from runcast_worker.engines.llm import AskingLimits, LlmEngine, Models
 
     async with Models(settings.llm_provider, settings.llm_model, settings.llm_base_url) as models:
+        await models.rehearse(agents)
         yield engines | {"llm": LlmEngine(models, AskingLimits(settings.llm_timeout_s, settings.llm_retries))}

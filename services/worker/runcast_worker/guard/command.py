@@ -7,8 +7,8 @@ import resource
 import signal
 import termios
 
-from runcast_worker.guard import kernel, landlock
-from runcast_worker.guard.orders import Orders
+from runcast_worker.guard import kernel, landlock, seccomp
+from runcast_worker.guard.orders import Orders, given
 
 NICE = 5
 """A command gives way to the worker and to its guard."""
@@ -29,8 +29,9 @@ def start(orders: Orders, guard: int) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            argv, variables = _program(orders)
             _confine(orders, guard)
-            os.execvp(orders.argv[0], orders.argv)  # noqa: S606 - no shell is the point
+            os.execvpe(argv[0], argv, variables)  # noqa: S606 - no shell is the point
         except OSError as error:
             os.write(write_end, str(error.errno).encode())
         finally:
@@ -43,6 +44,20 @@ def start(orders: Orders, guard: int) -> int:
         os.waitpid(pid, 0)
         raise OSError(int(failed), os.strerror(int(failed)))
     return pid
+
+
+def _program(orders: Orders) -> tuple[tuple[str, ...], dict[bytes, bytes]]:
+    """What to become: its words and its environment."""
+    variables = given(os.environb)
+    if not orders.confined:
+        return orders.argv, variables
+    # bubblewrap itself is outside the sandbox: it gets no variable of an agent's, and reads what to set for the command
+    # from a file without a name, since others can read a command line.
+    options = os.memfd_create("environment", 0)
+    with os.fdopen(options, "wb", closefd=False) as file:
+        file.writelines(b"--setenv\0%b\0%b\0" % variable for variable in variables.items())
+    os.lseek(options, 0, os.SEEK_SET)
+    return (orders.argv[0], "--args", str(options), *orders.argv[1:]), {}
 
 
 def _oom_score() -> int | None:
@@ -79,6 +94,7 @@ def _confine(orders: Orders, guard: int) -> None:
     kernel.no_new_privileges()
     landlock.restrict((os.getcwd(), *TEMPORARY, *DEVICES), orders.network)
     kernel.drop_capabilities()
+    seccomp.restrict(orders.network)
 
 
 def _limit(orders: Orders) -> None:

@@ -5,7 +5,8 @@ import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 4, 24, 36, 38, 47
+_PDEATHSIG, _DUMPABLE, _SECCOMP, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS, _AMBIENT = 1, 4, 22, 24, 36, 38, 47
+_SECCOMP_FILTER = 2
 _AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -42,6 +43,20 @@ def drop_capabilities() -> None:
         number += 1
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _libc.capset(header, (ctypes.c_uint32 * 6)())
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("code", ctypes.c_char_p))
+
+
+def filter_calls(program: bytes) -> None:
+    """Have the kernel ask this program (classic BPF, 8 bytes an instruction) about every system call of this process
+    and its descendants. Raises OSError."""
+    asked = _Filter(len(program) // 8, program)
+    if _libc.prctl(
+        _SECCOMP, ctypes.c_ulong(_SECCOMP_FILTER), ctypes.byref(asked), ctypes.c_ulong(0), ctypes.c_ulong(0)
+    ):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def syscall(number: int, *arguments: object) -> int:

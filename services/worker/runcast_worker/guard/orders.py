@@ -1,6 +1,9 @@
 """What a guard is told on its command line: the limits, how to confine, and the command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+GIVEN = "RUNCAST_GIVEN_"
+"""What a variable of the command is called in the environment of its guard."""
 
 
 class Orders:
@@ -44,3 +47,9 @@ def read(words: Sequence[str]) -> Orders:
         disk=disk,
         cpu_s=cpu_s,
     )
+
+
+def given(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The command's environment, from that of its guard."""
+    prefix = GIVEN.encode()
+    return {name.removeprefix(prefix): value for name, value in environ.items() if name.startswith(prefix)}

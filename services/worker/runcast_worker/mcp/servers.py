@@ -10,10 +10,11 @@ from runcast_agents import McpServer
 from runcast_agents.agents import TOOL_NAMES
 from runcast_worker.engines import EngineError
 from runcast_worker.mcp.connection import ConnectFailed, Connection, Way
+from runcast_worker.mcp.folder import place
 from runcast_worker.mcp.http import Http
 from runcast_worker.mcp.stdio import Stdio
 from runcast_worker.mcp.tool import McpTool
-from runcast_worker.mcp.variables import Unset, environment, resolve
+from runcast_worker.mcp.variables import Unset, arguments, environment, resolve
 from runcast_worker.tools import Surroundings, Tool
 
 
@@ -52,9 +53,14 @@ def _way(name: str, server: McpServer, surroundings: Surroundings, environ: Mapp
     try:
         if server.url is not None:
             return Http(server.url, resolve(server.headers, environ), server.timeout_s)
-        return Stdio(server.command, environment(server.env, environ), surroundings.workspace)
+        workspace = surroundings.workspace
+        given = environment(server.env, environ, workspace)
+        where = place(environ, workspace, reduced=surroundings.sandbox.tier == "reduced")
+        return Stdio(arguments(server.command, workspace), given, where)
     except Unset as unset:
         raise EngineError(f"the MCP server {name} cannot be used: {unset}", "mcp") from None
+    except OSError as error:
+        raise EngineError(f"the MCP server {name} cannot be used: {error.strerror}", "mcp") from None
 
 
 def _offered(

@@ -34,10 +34,10 @@ Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObj
 
 
 class Stdio:
-    """`connect` once. `why`: what is known of how it ended, for an error."""
+    """`connect` once. `place`: see runcast_worker.mcp.folder. `why`: what is known of how it ended, for an error."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
-        self._command, self._environ, self._folder = command, environ, folder
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], place: Path) -> None:
+        self._command, self._environ, self._place = command, environ, place
         self._process: Process | None = None
         self._life = -1  # our end of the keeper's pipe
         self._said = ""
@@ -101,8 +101,8 @@ class Stdio:
                 stack.callback(pipe.close)
                 readers.append(reader)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", keeper.__file__, str(life), *self._command),
-                cwd=self._folder,
+                *(sys.executable, "-I", "-S", keeper.__file__, str(life), str(self._place), *self._command),
+                cwd="/",
                 env=self._environ,
                 stdin=child_in,
                 stdout=child_out,

@@ -24,14 +24,14 @@ ETC_NETWORK = ("resolv.conf", "hosts", "host.conf", "gai.conf")
 
 
 def wrapped(
-    argv: Sequence[str], workspace: Path, policy: SandboxPolicy, *, tty: bool, flags: Sequence[str] = STRICT
+    argv: Sequence[str], workspace: Path, policy: SandboxPolicy, *, tty: bool, program: str, flags: Sequence[str]
 ) -> tuple[str, ...]:
-    """The command within bubblewrap. Its environment is bubblewrap's own."""
+    """The command within bubblewrap, which is this `program`. Its environment is the guard's to give (command.py)."""
     size = str(min(TEMPORARY_MB, policy.memory_mb, policy.disk_mb) * 1024 * 1024)
     etc = (*ETC, *(ETC_NETWORK if policy.network else ()))
     folder = str(workspace)
     return (
-        PROGRAM,
+        program,
         *("--unshare-all", "--unshare-user", *flags, "--die-with-parent", "--cap-drop", "ALL"),
         *(("--share-net",) if policy.network else ()),
         *(() if tty else ("--new-session",)),  # with a terminal of its own it leads a session already
@@ -39,7 +39,9 @@ def wrapped(
         *("--ro-bind", "/usr", "/usr"),
         *(word for path in SYSTEM for word in _system(path)),
         *(word for name in etc for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")),
-        *("--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
+        # Else a command of a root worker's could write the host's kernel settings: they ask for uid 0 alone.
+        *("--proc", "/proc", "--remount-ro", "/proc"),
+        *("--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *("--size", size, "--tmpfs", "/tmp"),  # noqa: S108
         *(word for path in policy.read if path != Path("/") for word in ("--ro-bind-try", str(path), str(path))),
         *("--bind", folder, folder, "--chdir", folder, "--remount-ro", "/"),

@@ -8,6 +8,7 @@ command's output and one socket; the worker says `t` (SIGTERM to all) or closes 
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
 from asyncio.subprocess import Process
@@ -16,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runcast_worker.guard.orders import Orders
+from runcast_worker.guard.orders import GIVEN, Orders
 from runcast_worker.sandbox import remains
 from runcast_worker.sandbox.report import Consumption, Report
 from runcast_worker.sandbox.streams import pipes, terminal
@@ -29,6 +30,8 @@ END_S = 6.0
 """A guard is waited for this long; it ends what there is also without us."""
 START_S = 20.0
 """A machine may be busy."""
+OWN = ("LD_LIBRARY_PATH",)
+"""Of the worker's environment, for its guards: without it an interpreter in an unusual place does not start."""
 _ROOT = Path(__file__).parents[2]
 _BOOT = f"import sys; sys.path.append({str(_ROOT)!r}); from runcast_worker.guard.guard import main; main()"
 
@@ -75,7 +78,7 @@ async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> Asy
         guard = await asyncio.create_subprocess_exec(
             *argv,
             cwd=folder,
-            env=environ,
+            env=_guarded(environ),
             stdin=theirs.fileno(),
             stdout=streams.out,
             stderr=streams.err,
@@ -94,6 +97,13 @@ async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> Asy
             await _end(guard, writer, report)
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+
+def _guarded(environ: Mapping[str, str]) -> dict[str, str]:
+    """The guard's environment: the command's, under names that mean nothing to the loader of a program (LD_PRELOAD),
+    nor to Python. The guard is outside the sandbox, and the command's variables are an agent's."""
+    own = {name: os.environ[name] for name in OWN if name in os.environ}
+    return own | {GIVEN + name: value for name, value in environ.items()}
 
 
 async def _end(guard: Process, writer: asyncio.StreamWriter, report: Report) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from runcast_agents import SandboxPolicy
-from runcast_worker.guard import landlock
+from runcast_worker.guard import landlock, seccomp
 from runcast_worker.sandbox.bubblewrap import PROGRAM, STRICT
 from runcast_worker.sandbox.sandbox import Sandbox
 
@@ -28,12 +28,13 @@ async def find_sandbox(mode: Literal["auto", "required", "reduced"]) -> Sandbox:
     if mode == "reduced":
         _warn("RUNCAST_SANDBOX=reduced")
         return Sandbox("reduced")
-    if shutil.which(PROGRAM) is None:
+    program = shutil.which(PROGRAM)
+    if program is None:
         why = f"there is no program {PROGRAM} on PATH; install the package bubblewrap"
     else:
         why = ""
         for flags in (STRICT, ()):
-            found = Sandbox("bubblewrap", flags)
+            found = Sandbox("bubblewrap", flags, os.path.abspath(program))  # noqa: ASYNC240 - no I/O but a relative PATH
             failed = await _failure(found)
             if failed is None:
                 logger.info("sandbox: bubblewrap%s", "" if flags else ", which is too old for --disable-userns")
@@ -68,8 +69,11 @@ async def _failure(sandbox: Sandbox) -> str | None:
 def _warn(why: str) -> None:
     known = landlock.version()
     closed = [name for since, name in ((1, "files"), (4, "TCP"), (6, "signals")) if since <= known]
+    unfiltered = seccomp.missing()
     logger.warning(
-        "sandbox: reduced, because of this: %s. Commands can read what the worker's user can; Landlock closes %s",
+        "sandbox: reduced, because of this: %s. Commands can read what the worker's user can; Landlock closes %s; "
+        "the filter of system calls closes %s",
         why,
         ", ".join(closed) or "nothing on this kernel",
+        "sockets and other processes' limits" if unfiltered is None else f"nothing: {unfiltered}",
     )

@@ -9,7 +9,7 @@ from typing import Literal
 
 from runcast_agents import SandboxPolicy
 from runcast_worker.guard.orders import Orders
-from runcast_worker.sandbox.bubblewrap import STRICT, wrapped
+from runcast_worker.sandbox.bubblewrap import PROGRAM, STRICT, wrapped
 from runcast_worker.sandbox.child import Child, child
 from runcast_worker.sandbox.visible import check_program
 
@@ -19,10 +19,12 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`tier`: what it can do, as logging and the task tell it. `flags`: for bubblewrap, as probed."""
+    """`tier`: what it can do, as logging and the task tell it. `program` and `flags`: bubblewrap's absolute path and
+    options, as probed; looked up for each command it could be one that an agent has put on its own PATH."""
 
     tier: Tier
     flags: tuple[str, ...] = STRICT
+    program: str = f"/usr/bin/{PROGRAM}"
 
     @asynccontextmanager
     async def run(
@@ -40,8 +42,8 @@ class Sandbox:
         given = environment(workspace) | dict(environ or {})
         confined = self.tier == "bubblewrap"
         if confined:
-            check_program(argv[0], workspace, policy, given["PATH"])
-            argv = wrapped(argv, workspace, policy, tty=tty, flags=self.flags)
+            check_program(argv[0], workspace, policy, given["PATH"], self.program)
+            argv = wrapped(argv, workspace, policy, tty=tty, program=self.program, flags=self.flags)
         orders = Orders(
             confined=confined,
             tty=tty,

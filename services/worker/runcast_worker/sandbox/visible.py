@@ -2,22 +2,21 @@
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from runcast_agents import SandboxPolicy
-from runcast_worker.sandbox.bubblewrap import PROGRAM, SYSTEM
+from runcast_worker.sandbox.bubblewrap import SYSTEM
 
 
-def check_program(program: str, workspace: Path, policy: SandboxPolicy, path: str) -> None:
+def check_program(program: str, workspace: Path, policy: SandboxPolicy, path: str, bubblewrap: str) -> None:
     """Raises FileNotFoundError, which tells what to do about a program that is there but not shown."""
-    if shutil.which(PROGRAM) is None:
-        raise FileNotFoundError(errno.ENOENT, f"{PROGRAM} is no longer on the worker's PATH", PROGRAM)
+    if not os.access(bubblewrap, os.X_OK):
+        raise FileNotFoundError(errno.ENOENT, f"{bubblewrap} is no longer there", bubblewrap)
     shown = [Path("/usr"), *map(Path, SYSTEM), workspace, *policy.read]
     if "/" in program:
         candidates = [str(workspace / program)]
     else:
-        candidates = [os.path.join(folder, program) for folder in path.split(os.pathsep) if folder]
+        candidates = [os.path.join(workspace, folder, program) for folder in path.split(os.pathsep) if folder]
     there = [candidate for candidate in candidates if os.path.isfile(candidate) and os.access(candidate, os.X_OK)]
     if any(_within(candidate, shown) for candidate in there):
         return

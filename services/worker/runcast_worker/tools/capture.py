@@ -32,6 +32,7 @@ class Capture:
         self._sha256 = hashlib.sha256()
         self._left = SHOWN_CHARS
         self._pieces = SHOWN_PIECES
+        self._said = False  # that the rest is not shown
         self.size = 0
         """Bytes of the whole, as UTF-8."""
         self.cut = False
@@ -77,14 +78,15 @@ class Capture:
         if not text:
             return []
         await self._keep(self._both.feed(text))
-        if self._left <= 0 or self._pieces <= 0:
+        if self._said:
             return []
+        # Said once text comes that has no room, not when the room is used up: that may have been all.
         shown = text[: self._left]
-        pieces = [shown[at : at + PIECE_CHARS] for at in range(0, len(shown), PIECE_CHARS)]
-        self._left -= len(text)
+        pieces = [shown[at : at + PIECE_CHARS] for at in range(0, len(shown), PIECE_CHARS)][: self._pieces]
+        self._left -= len(shown)
         self._pieces -= len(pieces)
-        if self._left < 0 or self._pieces <= 0:
-            self._left = 0
+        if sum(map(len, pieces)) < len(text):
+            self._said = True
             pieces.append(NOT_SHOWN)
         return pieces
 

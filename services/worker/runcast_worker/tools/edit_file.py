@@ -1,7 +1,7 @@
 """edit_file: replaces a text in a file of the workspace by another."""
 
-import asyncio
 import os
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, ToolFailed
 from runcast_worker.tools.closest import closest_lines
 from runcast_worker.tools.paths import explain, open_file, replace_file
+from runcast_worker.tools.turn import in_turn
 
 FILE_BYTES = 4 * 1024 * 1024
 SHOWN_PLACES = 20
@@ -28,7 +29,7 @@ class EditFileArguments(Arguments):
 
 
 class EditFile:
-    """The result says how many places were changed, and in which lines. Edits of one task happen one after another."""
+    """The result says how many places were changed, and in which lines."""
 
     name = "edit_file"
     description = (
@@ -38,15 +39,11 @@ class EditFile:
     arguments = EditFileArguments
     changes = True
 
-    def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()  # calls may run side by side, and each writes the whole file
-
     async def call(self, arguments: EditFileArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
-        async with self._one_at_a_time:
-            try:
-                return await asyncio.to_thread(_edit, arguments, surroundings)
-            except OSError as error:
-                raise explain(error, arguments.path) from None
+        try:
+            return await in_turn(surroundings.workspace, partial(_edit, arguments, surroundings))
+        except OSError as error:
+            raise explain(error, arguments.path) from None
 
 
 def _edit(arguments: EditFileArguments, surroundings: Surroundings) -> str:

@@ -17,6 +17,9 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{n}": "\n\n" + "#" * n + " " for n in range(1, 7)}
 _MARKS = {**_HEADINGS, "td": " | ", "th": " | ", "br": "\n"}
 _RAW_END = {name: re.compile(rf"</{name}", re.IGNORECASE) for name in ("script", "style", "title")}
+_TAG_BEGIN = re.compile(r"<(?=[a-zA-Z!?/])")
+"""Any other `<` is text."""
+_LONG_REFERENCE = re.compile(r"&#([0-9]{8,});?")
 _TAG_NAME = re.compile(r"/?([a-zA-Z][a-zA-Z0-9-]{0,30})")
 _HREF = re.compile(r"""\shref=(?:"([^"]{0,2000})"|'([^']{0,2000})'|([^\s>"']{1,2000}))""", re.IGNORECASE)
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
@@ -29,12 +32,12 @@ def readable(html: str, url: str) -> tuple[str, str]:
     reader = _Reader(url)
     at = 0
     while at < len(html):
-        tag = html.find("<", at)
-        if tag < 0:
+        tag = _TAG_BEGIN.search(html, at)
+        if tag is None:
             reader.text(html[at:])
             break
-        reader.text(html[at:tag])
-        at = _tag(html, tag, reader)
+        reader.text(html[at : tag.start()])
+        at = _tag(html, tag.start(), reader)
     reader.end_link()
     return reader.title, "\n".join(_tidy("".join(reader.pieces)))
 
@@ -45,9 +48,6 @@ def _tag(html: str, start: int, reader: "_Reader") -> int:
         end = html.find("-->", start + 4)
         return len(html) if end < 0 else end + 3
     name_match = _TAG_NAME.match(html, start + 1)
-    if name_match is None and html[start + 1 : start + 2] not in ("!", "?", "/"):
-        reader.text("<")
-        return start + 1
     end = html.find(">", start)
     if end < 0:
         return len(html)
@@ -62,7 +62,7 @@ def _tag(html: str, start: int, reader: "_Reader") -> int:
         found = raw_end.search(html, end + 1)
         stop = len(html) if found is None else found.start()
         if name == "title" and not reader.title:
-            reader.title = _BLANKS.sub(" ", unescape(html[end + 1 : stop][:1000])).strip()
+            reader.title = _BLANKS.sub(" ", _unescaped(html[end + 1 : stop][:1000])).strip()
         return stop if found is None else max(html.find(">", stop) + 1, stop + 1)
     reader.open(name, html[name_match.end() : min(end, name_match.end() + _ATTRIBUTES_CHARS)])
     return end + 1
@@ -80,7 +80,7 @@ class _Reader:
 
     def text(self, text: str) -> None:
         if text and self._skipping is None:
-            text = unescape(text)
+            text = _unescaped(text)
             self.pieces.append(text if self._preformatted else _BLANKS.sub(" ", text))
 
     def open(self, name: str, attributes: str) -> None:
@@ -125,7 +125,7 @@ class _Reader:
         self.end_link()
         href = _HREF.search(attributes)
         if href is not None:
-            self._link = (unescape(href[1] or href[2] or href[3] or ""), len(self.pieces))
+            self._link = (_unescaped(href[1] or href[2] or href[3] or ""), len(self.pieces))
 
     def end_link(self) -> None:
         if self._link is None:
@@ -146,6 +146,16 @@ class _Reader:
             self._lists[-1] += 1
             mark = f"{self._lists[-1]}. "
         self.pieces.append("\n" + "  " * max(0, len(self._lists) - 1) + mark)
+
+
+def _unescaped(text: str) -> str:
+    """Python converts no number of more than some thousand digits; as a character it would be none anyway."""
+    return unescape(_LONG_REFERENCE.sub(_short_reference, text))
+
+
+def _short_reference(reference: re.Match[str]) -> str:
+    number = reference[1].lstrip("0") or "0"
+    return f"&#{number};" if len(number) < 8 else "\ufffd"
 
 
 def _tidy(text: str) -> list[str]:

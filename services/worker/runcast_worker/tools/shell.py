@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from runcast_worker.sandbox import Child
+from runcast_worker.sandbox.reasons import why_killed
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, ToolFailed
 
 READ_BYTES = 8192
@@ -44,7 +45,7 @@ class Shell:
         output = _Output(tell)
         try:
             async with asyncio.timeout(arguments.timeout_s), surroundings.run(argv) as running:
-                exit_code = await _follow(running, output)
+                exit_code, killed = await _follow(running, output), running.killed
         except TimeoutError:
             message = f"the command did not end in {arguments.timeout_s:g} s and was killed"
             raise await _failed(tell, "timeout", message) from None
@@ -53,6 +54,8 @@ class Shell:
             raise await _failed(tell, "too_much_output", message) from None
         except OSError as error:
             raise ToolFailed("failed", f"the command could not be started: {error.strerror}") from None
+        if killed is not None:
+            raise await _failed(tell, "sandbox_limit", f"the command was killed: {why_killed(killed)}")
         captured = await tell.captured()
         return {"exit_code": exit_code, "output": captured.text, "bytes": captured.size}
 

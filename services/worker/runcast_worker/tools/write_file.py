@@ -1,12 +1,13 @@
 """write_file: writes a text file of the workspace, whole, with the folders it needs."""
 
-import asyncio
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell
 from runcast_worker.tools.paths import explain, replace_file
+from runcast_worker.tools.turn import in_turn
 
 
 class WriteFileArguments(Arguments):
@@ -30,7 +31,8 @@ class WriteFile:
     async def call(self, arguments: WriteFileArguments, surroundings: Surroundings, tell: Tell) -> JsonValue:
         content = arguments.content.encode(errors="replace")
         try:
-            written = await asyncio.to_thread(replace_file, surroundings.workspace, arguments.path, content)
+            replace = partial(replace_file, surroundings.workspace, arguments.path, content)
+            written = await in_turn(surroundings.workspace, replace)
         except OSError as error:
             raise explain(error, arguments.path) from None
         return f"wrote {len(content)} bytes to {written}"

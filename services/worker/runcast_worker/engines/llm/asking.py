@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,7 +18,8 @@ from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.engines.llm.faults import Fault, fault_in, fault_of
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
-from runcast_worker.engines.llm.parts import Parts
+from runcast_worker.engines.llm.parts import Parts, TooLong
+from runcast_worker.engines.llm.silence import bounded_silence
 
 logger = logging.getLogger(__name__)
 
@@ -36,32 +37,38 @@ class AskingLimits:
 
 
 class Asking:
-    """The models of one task. `models`: in the order of preference, by name; one that failed for good is not asked
-    again."""
+    """The models of one task. `models`: their names in the order of preference; one that failed for good is not asked
+    again. `get`: makes one when its turn comes."""
 
     def __init__(
-        self, models: Sequence[tuple[str, Model]], task: EngineTask, limits: AskingLimits, outbox: Outbox
+        self,
+        models: Sequence[str],
+        get: Callable[[str], Awaitable[Model]],
+        task: EngineTask,
+        limits: AskingLimits,
+        outbox: Outbox,
     ) -> None:
-        self._models, self._limits, self._outbox = list(models), limits, outbox
+        self._models, self._get, self._limits, self._outbox = list(models), get, limits, outbox
         self._attempt = task.record.attempt
-        # The SDK's own retries are ours, which tell what happens; the read timeout finds a stream that stalls.
-        settings: ModelSettings = {"timeout": limits.silence_s, "max_retries": 0}
+        # The SDK's own retries are ours, which tell what happens; and so is the bound on silence: keep-alives put a
+        # read timeout off.
+        settings: ModelSettings = {"timeout": 2 * limits.silence_s, "max_retries": 0}
         settings.update(task.agent.model_settings)  # type: ignore[typeddict-item]
         self._settings = settings
 
     async def ask(
         self, iteration: int, history: History, offered: ModelRequestParameters
     ) -> tuple[ModelResponse, Usage]:
-        """The answer, and what all that was asked for it took. Raises EngineError, of the kind of the last fault. What
-        was streamed of a failed answer is followed by an iteration_reset before it is asked again: no tool has run of
-        it, so nothing is done twice."""
+        """The answer, and what all that was asked for it took. Raises EngineError, of the kind of the last fault. A
+        failed answer is followed by an iteration_reset before it is asked again: no tool has run of it, so nothing is
+        done twice."""
         retries, ask = 0, 0
         usage = Usage()
         while True:
             ask += 1
-            name, model = self._models[0]
+            name = self._models[0]
             parts = Parts(iteration, self._attempt, ask, self._outbox)
-            response, took, fault = await self._once(iteration, name, model, history, offered, parts)
+            response, took, fault = await self._once(iteration, name, history, offered, parts)
             usage = _sum(usage, took)
             if fault is None and response is not None:
                 return response, usage
@@ -70,14 +77,14 @@ class Asking:
             logger.warning("model fault: %s", fault.kind, extra={"model": name, "asked": ask})
             if fault.again and retries < self._limits.retries and wait_s <= LONGEST_WAIT_S:
                 retries += 1
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
                 await asyncio.sleep(wait_s)
             elif fault.kind == "model_context" and history.forget():
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
             elif len(self._models) > 1:
                 self._models.pop(0)
                 retries = 0
-                await self._reset(parts, iteration)
+                await self._reset(iteration, fault)
             else:
                 raise EngineError(fault.sentence, fault.kind, retryable=fault.retryable)
 
@@ -85,7 +92,6 @@ class Asking:
         self,
         iteration: int,
         name: str,
-        model: Model,
         history: History,
         offered: ModelRequestParameters,
         parts: Parts,
@@ -93,15 +99,25 @@ class Asking:
         response: ModelResponse | None = None
         stream: StreamedResponse | None = None
         try:
-            async with model_request_stream(
-                model, history.messages, model_settings=self._settings, model_request_parameters=offered
-            ) as stream:
+            model = await self._get(name)
+            async with (
+                bounded_silence(self._limits.silence_s) as silence,
+                model_request_stream(
+                    model, history.messages, model_settings=self._settings, model_request_parameters=offered
+                ) as stream,
+            ):
                 async for event in stream:
+                    silence.ours()  # it may be held up by whoever takes the events
                     await parts.see(event)
+                    silence.heard()
                 response = stream.get()
             fault = fault_in(response, name, whole=_whole(model, response))
             if fault is None:
                 await parts.close()
+        except TooLong as error:
+            fault = Fault("model_output_limit", f"{name}: {error}")
+        except EngineError as error:  # it cannot be made: another may
+            fault = Fault(error.kind, str(error))
         except Exception as error:
             fault = fault_of(error, name)
             if fault is None:
@@ -123,9 +139,8 @@ class Asking:
         await self._outbox.put(TokenUsage(iteration=iteration, model=name, **took.model_dump()))
         return took
 
-    async def _reset(self, parts: Parts, iteration: int) -> None:
-        if parts.said:
-            await self._outbox.put(IterationReset(iteration=iteration))
+    async def _reset(self, iteration: int, fault: Fault) -> None:
+        await self._outbox.put(IterationReset(iteration=iteration, reason=fault.kind))
 
     def _wait_s(self, fault: Fault, retries: int) -> float:
         """Full jitter, so that a provider's many clients do not come back at once; never sooner than it asked for."""

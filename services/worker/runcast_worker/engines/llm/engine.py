@@ -61,7 +61,8 @@ class LlmEngine:
             await outbox.put(TaskAnalysis(action_name=_first_line(prompt), goal=prompt.strip()[:500]))
         instructions = task.agent.instructions or INSTRUCTIONS
         history = History.load(instructions, await task.conversation(), prompt, task.checkpoint)
-        asking = Asking(await self._models.chain(task.record.model, task.agent), task, self._limits, outbox)
+        models = self._models.chain(task.record.model, task.agent)
+        asking = Asking(models, self._models.get, task, self._limits, outbox)
         offered = ModelRequestParameters(function_tools=[_definition(tool) for tool in task.tools.offered])
         usage: Usage | None = None
         while True:
@@ -139,8 +140,8 @@ async def _call(
             if isinstance(event, ToolCallComplete):
                 ended = event
     assert ended is not None, "a call ends with its tool_call_complete"
-    if ended.error is not None:
-        return ToolReturnPart(call.tool_name, ended.error.model_dump(), call.tool_call_id, outcome="failed")
+    if ended.error is not None:  # as the event shows it
+        return ToolReturnPart(call.tool_name, {"error": ended.error.model_dump()}, call.tool_call_id)
     return ToolReturnPart(call.tool_name, ended.result, call.tool_call_id)
 
 

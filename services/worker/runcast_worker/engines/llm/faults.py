@@ -26,10 +26,11 @@ _KINDS: tuple[tuple[type[Exception], str, bool, bool, str], ...] = (
     (wrong.ModelQuotaExceededError, "model_quota", False, False, "its quota or credit is used up"),
     (wrong.ModelRateLimitError, "model_rate_limit", True, True, "its rate limit was reached"),
     (wrong.ModelUnavailableError, "model_unavailable", True, True, "it is not available now"),
-    (wrong.ModelAuthenticationError, "model_auth", False, False, "it refused our key; check the provider's variable"),
+    (wrong.ModelAuthenticationError, "model_auth", False, False, "it refused the key in the worker's environment"),
     (wrong.ModelNotFoundError, "model_not_found", False, False, "the provider does not know it"),
     (wrong.ModelContextWindowExceededError, "model_context", False, False, "the conversation is too long for it"),
     (wrong.ModelRequestRejectedError, "model_rejected", False, False, "it refused the request"),
+    (TimeoutError, "model_timeout", True, True, "it said nothing for too long"),
     (wrong.ModelTimeoutError, "model_timeout", True, True, "it said nothing for too long"),
     (wrong.ModelRequestTimeout, "model_timeout", True, True, "it did not answer in time"),
     (wrong.ModelConnectionError, "model_unreachable", True, True, "the connection to it failed"),
@@ -48,13 +49,11 @@ _KINDS: tuple[tuple[type[Exception], str, bool, bool, str], ...] = (
 def fault_of(error: Exception, model: str) -> Fault | None:
     """Of an exception that asking raised. None: it is not a model's."""
     if isinstance(error.__cause__, ValueError):  # an answer that could not be read comes as any other error
-        return Fault(
-            "model_nonsense", f"{model}: its answer makes no sense: {_said(error)}", again=True, retryable=True
-        )
+        return Fault("model_nonsense", f"{model}: its answer makes no sense: {said(error)}", again=True, retryable=True)
     for kind, name, again, retryable, sentence in _KINDS:
         if isinstance(error, kind):
             after_s = error.retry_after if isinstance(error, wrong.ModelAPIError) else None
-            return Fault(name, f"{model}: {sentence}: {_said(error)}", again, retryable, after_s)
+            return Fault(name, f"{model}: {sentence}: {said(error)}", again, retryable, after_s)
     return None
 
 
@@ -75,6 +74,10 @@ def fault_in(response: ModelResponse, model: str, *, whole: bool = True) -> Faul
     return None
 
 
-def _said(error: Exception) -> str:
-    said = str(error) or type(error).__name__
-    return said if len(said) <= SAID_CHARS else f"{said[:SAID_CHARS]} …"
+def said(error: Exception) -> str:
+    """In the provider's words, where it has some."""
+    body = getattr(error, "body", None)
+    told = body.get("message") if isinstance(body, dict) else None
+    words = told if isinstance(told, str) and told else str(error) or type(error).__name__
+    words = words.partition(" To try Pydantic AI")[0]  # a hint for whoever writes a program with it
+    return words if len(words) <= SAID_CHARS else f"{words[:SAID_CHARS]} …"

@@ -1,19 +1,24 @@
 """What a model is told: the session's conversation, the task, and what was said and done in it since."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    ModelResponsePart,
     TextPart,
+    ThinkingPart,
+    ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
 )
 
 from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
+from runcast_worker.engines.llm.parts import whole_characters
 
 
 class History:
@@ -55,7 +60,7 @@ class History:
         return [*self._earlier, *self._own]
 
     def answered(self, response: ModelResponse) -> None:
-        self._own.append(response)
+        self._own.append(replace(response, parts=[_writable(part) for part in response.parts]))
 
     def heard(self, said: Input) -> bool:
         """Somebody said this to the task. False: that is known, and only waits to be written."""
@@ -82,3 +87,12 @@ class History:
 
     def _request(self, parts: Sequence[UserPromptPart | ToolReturnPart]) -> ModelRequest:
         return ModelRequest(parts, instructions=self._instructions)
+
+
+def _writable(part: ModelResponsePart) -> ModelResponsePart:
+    """Without surrogates: halves of characters, which no provider takes back."""
+    if isinstance(part, TextPart | ThinkingPart) and part.content:
+        return replace(part, content=whole_characters(part.content)[0])
+    if isinstance(part, ToolCallPart) and isinstance(part.args, str) and part.args:
+        return replace(part, args=whole_characters(part.args)[0])
+    return part

@@ -1,7 +1,8 @@
 """The models of a worker, by name. Each is made once, with the connections of its provider."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,6 +14,9 @@ from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
 from runcast_agents import Agent
 from runcast_worker.engines import EngineError
+from runcast_worker.engines.llm.faults import said
+
+logger = logging.getLogger(__name__)
 
 
 class Models:
@@ -33,8 +37,8 @@ class Models:
         self._models.clear()
         await self._stack.aclose()
 
-    async def chain(self, asked: str | None, agent: Agent) -> Sequence[tuple[str, Model]]:
-        """The models of a task, the first to be asked first. `asked`: what the task wants. Raises EngineError."""
+    def chain(self, asked: str | None, agent: Agent) -> Sequence[str]:
+        """The names of a task's models, in the order of asking. `asked`: what the task wants. Raises EngineError."""
         first = asked or agent.model or self._default
         if first is None:
             raise EngineError("no model: give the agent one in agents.toml, or set RUNCAST_LLM_MODEL", "model_setup")
@@ -42,18 +46,33 @@ class Models:
         if first not in allowed:
             choice = ", ".join(sorted(name for name in allowed if name)) or "none"
             raise EngineError(f"the agent may not use the model {first!r}; it may use: {choice}", "model_setup")
-        return [(name, await self._get(name)) for name in (first, *agent.fallback_models)]
+        return first, *agent.fallback_models
 
-    async def _get(self, name: str) -> Model:
+    async def get(self, name: str) -> Model:
+        """Made at its first use. Raises EngineError where it cannot be asked with these settings."""
         model = self._models.get(name)
         if model is None:
             try:
                 model = self._make(name)
             except (UserError, ValueError, ImportError, TypeError) as error:
-                raise EngineError(f"the model {name!r} cannot be used: {error}", "model_setup") from error
+                raise EngineError(f"the model {name!r} cannot be used: {said(error)}", "model_setup") from error
             await self._stack.enter_async_context(model)
             self._models[name] = model
         return model
+
+    async def rehearse(self, agents: Mapping[str, Agent]) -> None:
+        """Make what the agents will ask, and warn of what cannot be: whoever runs the worker knows before a user does.
+        It also imports the providers' libraries, which would hold up the tasks that run beside a first one."""
+        for name, agent in agents.items():
+            first = (agent.model or self._default,) if agent.engine == "llm" else ()
+            for model in filter(None, (*first, *agent.models, *agent.fallback_models)):
+                try:
+                    await self.get(model)
+                except EngineError as error:
+                    logger.warning("agents.%s: %s", name, error)
+                prefix, colon, _ = model.partition(":")
+                if colon and not _known(prefix):
+                    logger.info("agents.%s: no provider %s: %r is a name of %s's", name, prefix, model, self._provider)
 
     def _make(self, name: str) -> Model:
         provider, bare = parse_model_id(name)

@@ -10,6 +10,7 @@ from pydantic_ai.messages import (
     TextPartDelta,
     ThinkingPart,
     ThinkingPartDelta,
+    ToolCallPartDelta,
 )
 
 from runcast_events.events import Event, Output, OutputComplete, OutputStart, ThinkComplete, Thinking, ThinkingStart
@@ -18,6 +19,14 @@ from runcast_worker.engines.llm.outbox import Outbox
 _Kind = type[Output] | type[Thinking]
 _STARTS: dict[_Kind, Callable[..., Event]] = {Output: OutputStart, Thinking: ThinkingStart}
 _ENDS: dict[_Kind, Callable[..., Event]] = {Output: OutputComplete, Thinking: ThinkComplete}
+
+
+ANSWER_CHARS = 4 * 1024 * 1024
+"""An answer that is longer, its calls' arguments counted, is given up: what it costs is only known when it ends."""
+
+
+class TooLong(Exception):
+    """The model does not stop."""
 
 
 class Parts:
@@ -36,17 +45,21 @@ class Parts:
         self._part_id = ""
         self._opened = 0
         self._pieces: list[str] = []
-        self._offset = 0
+        self._offset = self._size = 0
+        self._half = ""  # of a character that came in two: the first of a pair of surrogates
         self.said = False
         """Whether a client was shown anything of it."""
 
     async def see(self, event: ModelResponseStreamEvent) -> None:
+        """Raises TooLong."""
         if isinstance(event, PartDeltaEvent):
             delta = event.delta
             if isinstance(delta, TextPartDelta):
                 await self._text(Output, delta.content_delta)
             elif isinstance(delta, ThinkingPartDelta):
                 await self._text(Thinking, delta.content_delta or "")
+            elif isinstance(delta, ToolCallPartDelta):
+                self._count(len(delta.args_delta) if isinstance(delta.args_delta, str) else 0)
         elif isinstance(event, PartStartEvent):
             # It carries the first piece of its content.
             if isinstance(event.part, TextPart):
@@ -63,8 +76,11 @@ class Parts:
             content = "".join(self._pieces)
             await self._outbox.put(end(iteration=self._iteration, part_id=self._part_id, content=content))
             self._kind = None
+        self._half = ""
 
     async def _text(self, kind: _Kind, text: str) -> None:
+        self._count(len(text))
+        text, self._half = whole_characters(self._half + text)
         if not text:
             return
         if kind is not self._kind:
@@ -77,6 +93,25 @@ class Parts:
         await self._outbox.delta(kind, self._iteration, self._part_id, text, self._offset)
         self._pieces.append(text)
         self._offset += len(text)
+
+    def _count(self, chars: int) -> None:
+        self._size += chars
+        if self._size > ANSWER_CHARS:
+            raise TooLong(f"its answer is longer than {ANSWER_CHARS} characters, and it does not stop")
+
+
+def whole_characters(text: str) -> tuple[str, str]:
+    """The text without surrogates, which cannot be written, and the half of a character that it ends with. Who cuts
+    JSON by UTF-16 units sends the halves of one character in two deltas."""
+    if text.isascii():
+        return text, ""
+    half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+    text = text[: len(text) - len(half)]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text, half
 
 
 def _nth(letter: str, number: int) -> str:

@@ -4,12 +4,11 @@ import signal
 from collections import deque
 
 from runcast_events.ansi import strip_ansi
+from runcast_worker.sandbox.reasons import why_killed
 
 LINES = 50
 CHARS = 8192
 """Of the output's end at most this much is an answer, or stands in an error."""
-_LIMITS = {"memory": "memory_mb", "processes": "processes", "disk": "disk_mb", "cpu": "cpu_s"}
-"""By what a Child says that it was killed for."""
 
 
 class Ending:
@@ -33,8 +32,8 @@ class Ending:
 
     def failure(self, exit_code: int, killed: str | None) -> str:
         """In a sentence, with the last lines."""
-        if killed in _LIMITS:
-            said = f"the command was killed: it reached its sandbox's limit {_LIMITS[killed]}"
+        if killed is not None:
+            said = f"the command was killed: {why_killed(killed)}"
         elif exit_code < 0:
             said = f"the command was ended by {_signal(-exit_code)}"
         else:

@@ -1,10 +1,12 @@
 """The engine: starts the agent's command, tells what it does, and judges its end."""
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from itertools import chain
 from time import monotonic
 
+from runcast_agents.agents import PROMPT
 from runcast_events.events import (
     Event,
     Log,
@@ -48,10 +50,15 @@ class ProcessEngine:
             yield ProcessState(state="started")
             async with aclosing(follow(running, self._sample_s)) as output:
                 async for data in output:
-                    for event in (_sample(running),) if data is None else telling.read(data):
-                        yield event
-            for event in telling.rest():
-                yield event
+                    if data is None:
+                        yield _sample(running)
+                        continue
+                    async with aclosing(telling.read(data)) as events:
+                        async for event in events:
+                            yield event
+            async with aclosing(telling.rest()) as events:
+                async for event in events:
+                    yield event
             exit_code, killed = await running.wait(), running.killed
         yield ProcessState(state="exited", exit_code=exit_code, duration_ms=int((monotonic() - began) * 1000))
         if exit_code != 0 or killed is not None:
@@ -69,22 +76,21 @@ class _Telling:
         self._line_num = 0
         self.ending = Ending(wanted=ANSWER in task.agent.patterns)
 
-    def read(self, data: bytes) -> Iterator[Event]:
+    def read(self, data: bytes) -> AsyncGenerator[Event, None]:
         text = self._redactor.feed(self._lines.decode(data))
-        yield from self._tell(self._lines.feed(text, monotonic()))
+        return self._tell(self._lines.feed(text, monotonic()))
 
-    def rest(self) -> Iterator[Event]:
+    def rest(self) -> AsyncGenerator[Event, None]:
         """The output has ended."""
         text = self._redactor.feed(self._lines.decode(b"", final=True)) + self._redactor.flush()
-        yield from self._tell(self._lines.feed(text, monotonic()))
-        yield from self._tell(self._lines.flush())
+        return self._tell(chain(self._lines.feed(text, monotonic()), self._lines.flush()))
 
-    def _tell(self, lines: Iterable[str]) -> Iterator[Event]:
+    async def _tell(self, lines: Iterable[str]) -> AsyncGenerator[Event, None]:
         for line in lines:
             self._line_num += 1
             self.ending.line(line)
             yield Log(line=line, line_num=self._line_num, stream="stdout")
-            for extraction in self._patterns.extract(line, self._line_num):
+            for extraction in await self._patterns.extract(line, self._line_num):
                 if extraction.pattern == ANSWER:
                     self.ending.extracted(extraction.value)
                 yield extraction
@@ -94,15 +100,28 @@ def _launch(task: EngineTask) -> tuple[list[str], dict[str, str]]:
     """The command with the prompt in its place, and what it is given besides the allowlist. Raises EngineError where
     the system could not hand it over."""
     prompt = task.record.prompt
-    argv = [argument.replace("{prompt}", prompt) for argument in task.agent.command]
+    argv = [argument.replace(PROMPT, prompt) for argument in task.agent.command]
     if "\0" in prompt:
         raise EngineError("the prompt contains NUL, which no program can be given as an argument", "process")
+    if prompt.startswith("-") and _may_be_option(task.agent.command):
+        said = (
+            "the prompt begins with '-', which the command would take for an option; begin it with something else, or"
+        )
+        raise EngineError(
+            f'{said} put "--" before "{PROMPT}" in the agent\'s command, where its program takes that', "process"
+        )
     longest = max(len(text.encode()) for text in (prompt, *argv))
     if longest > ARGUMENT_BYTES:
         said = f"with the prompt an argument takes {longest} bytes; a program can be given at most {ARGUMENT_BYTES}"
         raise EngineError(said, "process")
     given = _given(task.agent.env) if task.agent.env else {}
     return argv, {"TERM": "xterm-256color", **given, "RUNCAST_PROMPT": prompt}
+
+
+def _may_be_option(command: Sequence[str]) -> bool:
+    """An argument begins with the prompt, and no `--` before it says that options have ended."""
+    options = command[: command.index("--")] if "--" in command else command
+    return any(argument.startswith(PROMPT) for argument in options)
 
 
 def _given(env: Mapping[str, str]) -> dict[str, str]:

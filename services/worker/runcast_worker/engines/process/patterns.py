@@ -1,13 +1,18 @@
-"""What is extracted from a program's lines. Pure; re2 takes no longer than a line is long, whatever the pattern."""
+"""What is extracted from a program's lines. re2 takes time in proportion to the line and to the pattern: bounded, but
+with many large patterns seconds for one line, so that what may take long does not run in the event loop."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from runcast_agents.agents import compile_pattern
+from runcast_agents.patterns import compile_pattern
 from runcast_events.ansi import strip_ansi
 from runcast_events.events import Extraction
 
 VALUE_CHARS = 8192
+INLINE = 200_000
+"""Characters times instructions of patterns, a few ns each, that are looked through in the event loop between two turns
+of others."""
 
 
 class Patterns:
@@ -15,18 +20,30 @@ class Patterns:
 
     def __init__(self, patterns: Mapping[str, str]) -> None:
         self._patterns = {name: compile_pattern(pattern) for name, pattern in patterns.items()}
+        self._instructions = sum(pattern.programsize for pattern in self._patterns.values())
+        self._taken = 0
 
-    def extract(self, line: str, line_num: int) -> Iterator[Extraction]:
+    async def extract(self, line: str, line_num: int) -> list[Extraction]:
+        """What `found` says; in a thread where it may take long. A thread that is cancelled ends by itself."""
+        if not self._patterns:
+            return []
+        self._taken += len(line) * self._instructions
+        if self._taken <= INLINE:
+            return self.found(line, line_num)
+        self._taken = 0
+        return await asyncio.to_thread(self.found, line, line_num)
+
+    def found(self, line: str, line_num: int) -> list[Extraction]:
         """At most one of each pattern: its first match in the line, read without escape sequences. A pattern whose
         group took no part in the match extracts nothing."""
-        if not self._patterns:
-            return
+        extractions = []
         plain = strip_ansi(line)
         for name, pattern in self._patterns.items():
             match = pattern.search(plain)
             value = None if match is None else match.group(_group(pattern))
             if value is not None:
-                yield Extraction(pattern=name, value=value[:VALUE_CHARS], line_num=line_num)
+                extractions.append(Extraction(pattern=name, value=value[:VALUE_CHARS], line_num=line_num))
+        return extractions
 
 
 def _group(pattern: Any) -> str | int:
