@@ -6,6 +6,7 @@ import json
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -21,7 +22,7 @@ from runcast_worker.tools.all import all_tools
 from runcast_worker.tools.capture import Capture
 from runcast_worker.tools.excerpt import excerpt, json_bytes, shorten, writable
 from runcast_worker.tools.refusals import check_size, invalid, unparsable
-from runcast_worker.tools.spill import Spill, spill
+from runcast_worker.tools.spill import Spill, drop, spill
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ longer."""
 RAW_BYTES = 8 * 1024
 """Of what a model said instead of arguments."""
 
+_FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
 _INTERNAL = ToolFailed("internal", "the tool failed by an error of ours; it was logged")
 
 
@@ -64,15 +66,19 @@ class Toolbox:
         self._labels = dict.fromkeys(self._tools)
         self._tools |= {tool.name: tool for tool in more if tool.name not in tools}
         self._running: set[asyncio.Task[dict[str, Any]]] = set()
+        self._dropping: set[asyncio.Task[bool]] = set()
+        self._over = False
 
     async def __aenter__(self) -> "Toolbox":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # An engine that is closed at a yield leaves its calls' generators to the garbage collector: too late.
+        self._over = True
         for running in self._running:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*self._dropping)
 
     @property
     def offered(self) -> Sequence[Tool]:
@@ -117,14 +123,20 @@ class Toolbox:
             else:
                 await self._acknowledged()
                 pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
-                running = asyncio.create_task(self._run(name, arguments, iteration, call_id, pieces))
+                run = partial(self._run, name, arguments, iteration, call_id, pieces)
+                running = asyncio.create_task(self._guarded(run, name, call_id))
                 running.set_name(f"tool {name[:SHOWN_CHARS]}")
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)
+                running.add_done_callback(lambda _: _wake(pieces))
                 try:
-                    while (piece := await pieces.get()) is not None:
-                        yield piece
-                    told = await running
+                    while not (running.done() and pieces.empty()):
+                        if (piece := await pieces.get()) is not None:
+                            yield piece
+                    if running.cancelled() and not self._over:  # by the tool
+                        told = {"error": _error(_INTERNAL, redactor)}
+                    else:
+                        told = await running
                 finally:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)
@@ -138,6 +150,18 @@ class Toolbox:
         self._metrics.tool_calls.labels(label, outcome).inc()
         self._metrics.tool_seconds.labels(label, outcome).observe(seconds)
 
+    async def _guarded(self, run: Callable[[], Awaitable[dict[str, Any]]], name: str, call_id: str) -> dict[str, Any]:
+        """`run`, of which nothing is kept where it is stopped, or fails on the way to its end."""
+        try:
+            return await run()
+        except _FAILURES as error:
+            # Shielded: a call may be stopped twice, by its engine and by the toolbox, which waits for this.
+            dropping = asyncio.create_task(drop(self._outputs, call_id))
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
+            await asyncio.shield(dropping)
+            return {"error": _internal(name, error, self._redactor())}
+
     async def _run(
         self,
         name: str,
@@ -146,8 +170,7 @@ class Toolbox:
         call_id: str,
         pieces: asyncio.Queue[Event | None],
     ) -> dict[str, Any]:
-        """What ToolCallComplete tells. A None is the last piece; there is none after a cancellation, since nobody takes
-        pieces then."""
+        """What ToolCallComplete tells."""
         capture, redactor = Capture(self._redactor, Spill(self._outputs, call_id)), self._redactor()
         telling = Telling(pieces, iteration, call_id, capture, redactor)
         try:
@@ -155,10 +178,8 @@ class Toolbox:
             told, whole = _result(redactor.value(result))
         except ToolFailed as failed:
             told, whole = {"error": _error(failed, redactor)}, None
-        except Exception as error:
-            lines = redactor.whole("".join(traceback.format_exception(error)))
-            logger.error("the tool %s failed by an error of ours\n%s", redactor.whole(name), lines)
-            told, whole = {"error": _error(_INTERNAL, redactor)}, None
+        except _FAILURES as error:
+            told, whole = {"error": _internal(name, error, redactor)}, None
         await telling.end()
         kept: str | None = None
         if whole is not None:
@@ -167,7 +188,6 @@ class Toolbox:
         elif capture.cut or capture.long:
             kept = await capture.finish()
             told |= {"size": capture.size, "sha256": capture.sha256}
-        await pieces.put(None)
         return told if kept is None else {**told, "output_url": kept}
 
     async def _answer(self, name: str, arguments: dict[str, JsonValue], telling: Telling) -> JsonValue:
@@ -195,6 +215,22 @@ def _result(result: JsonValue) -> tuple[dict[str, Any], bytes | None]:
     whole = text.encode()
     said = f"{len(whole)} bytes {'' if is_text else 'of JSON '}in all; the middle is left out"
     return {"result": excerpt(text, text, said, RESULT_BYTES)}, whole
+
+
+def _wake(pieces: asyncio.Queue[Event | None]) -> None:
+    """Whoever waits for a piece when the call has ended, however it did. Nobody does where there is no room for it."""
+    if not pieces.full():
+        pieces.put_nowait(None)
+
+
+def _internal(name: str, error: BaseException, redactor: Redactor) -> ToolError:
+    """Logged. Raises the error itself where it is how this task is stopped, and not the tool's own."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() and not isinstance(error, Exception):
+        raise error
+    lines = redactor.whole("".join(traceback.format_exception(error)))
+    logger.error("the tool %s failed by an error of ours\n%s", redactor.whole(name), lines)
+    return _error(_INTERNAL, redactor)
 
 
 def _error(failed: ToolFailed, redactor: Redactor) -> ToolError:
