@@ -79,6 +79,33 @@ async def test_all_outputs_of_a_session_together_are_bounded(redis: Redis) -> No
     await attempt.append(EventLog(redis), attempt.complete())
 
 
+async def test_what_an_attempt_left_unfinished_makes_room_for_others(redis: Redis) -> None:
+    """Nobody can read it or go on with it. What came to its end stays, also where a later call of its id is given up;
+    so does what the same attempt is still at."""
+    log = EventLog(redis)
+    first = await begun(redis, log)
+    outputs = Outputs(redis, first.hold, MAX)
+    await outputs.write("1.0", 0, b"x" * 300)
+    await outputs.whole("1.0", 300)
+    await outputs.write("1.1", 0, b"x" * 600)
+    requeue = Envelope("s1", first.task_id).encode(TaskRequeued(reason="crash"))
+    await log.append_control(KEYS, "takeover", [requeue], task_id=first.task_id)
+    second = await claim(redis)
+    await second.append(log, second.started())
+    outputs = Outputs(redis, second.hold, MAX)
+    await outputs.drop("1.0")
+    await outputs.write("2.0", 0, b"y" * 400)
+    assert await redis.hgetall(KEYS.outputs) == {  # type: ignore[misc]
+        b"bytes": b"700",
+        f"{first.task_id}:1.0".encode(): f"{first.hold.fence} 300".encode(),
+        f"{first.task_id}:2.0".encode(): str(second.hold.fence).encode(),
+    }
+    assert not await redis.exists(KEYS.output(first.task_id, "1.1"))
+    assert await refused(outputs, "2.1", 0, b"z" * 400) == "FULL"
+    assert await text_of(redis, first.task_id) == b"x" * 300
+    await second.append(log, second.complete())
+
+
 async def test_only_the_attempt_that_holds_the_running_task_writes(redis: Redis) -> None:
     """A zombie is fenced; and after the end a new key would live for ever."""
     log = EventLog(redis)

@@ -21,8 +21,10 @@ from runcast_tasks.outputs import Outputs, find_output, read_output
 from runcast_worker import toolbox as toolbox_module
 from runcast_worker.metrics import Metrics
 from runcast_worker.redaction import Redactor
-from runcast_worker.toolbox import MESSAGE_BYTES, Toolbox
+from runcast_worker.told import MESSAGE_BYTES
+from runcast_worker.toolbox import PIECES, Toolbox
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, Tool, ToolFailed
+from runcast_worker.tools import spill as spill_module
 from runcast_worker.tools.all import all_tools
 from tests.attempts import claim, submit
 
@@ -208,6 +210,125 @@ async def test_what_cannot_be_kept_fails_no_call(tmp_path: Path, redis: Redis, h
                 assert complete.error is None
                 assert complete.size
                 assert complete.output_url is None
+    assert not await redis.exists(hold.keys.outputs)
+
+
+class Streams(Says):
+    """Streams what is long, and never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    async def call(self, arguments: Any, surroundings: Surroundings, tell: Tell) -> Any:
+        await tell.stream("stdout", "x" * 2_000_000)
+        self.written.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_call_that_is_stopped_leaves_no_part_of_its_output(
+    tmp_path: Path, redis: Redis, hold: Hold, times: int
+) -> None:
+    """It would take the session's room for as long as the session is there. The toolbox waits for that, also where a
+    second stop breaks into the call's end."""
+    tool, outputs = Streams(), SlowToDrop(redis, hold, 10**8)
+
+    async def calls() -> None:
+        async with a_toolbox(tmp_path, tool, outputs=outputs) as box:
+            async for _ in box.call(1, 0, "says", {}):
+                pass
+
+    calling = asyncio.create_task(calls())
+    async with asyncio.timeout(10):
+        await tool.written.wait()
+        assert await redis.exists(hold.keys.outputs)
+        calling.cancel()
+        await outputs.dropping.wait()
+        if times == 2:
+            calling.cancel()
+        outputs.go_on.set()
+        await asyncio.gather(calling, return_exceptions=True)
+    assert not await redis.exists(hold.keys.outputs, hold.keys.output(hold.task_id, "1.0"))
+
+
+class SlowToDrop(Outputs):
+    """Waits with it until it is told to go on."""
+
+    def __init__(self, redis: Redis, hold: Hold, max_bytes: int) -> None:
+        super().__init__(redis, hold, max_bytes)
+        self.dropping, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def drop(self, call_id: str) -> None:
+        self.dropping.set()
+        await self.go_on.wait()
+        await super().drop(call_id)
+
+
+async def test_a_call_that_is_stopped_waits_for_the_store_a_little_only(
+    tmp_path: Path, redis: Redis, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is stopped has seconds."""
+    monkeypatch.setattr(spill_module, "DROP_S", 0.1)
+    tool, outputs = Streams(), SlowToDrop(redis, hold, 10**8)
+    async with asyncio.timeout(5):
+        async with a_toolbox(tmp_path, tool, outputs=outputs) as box:
+            calling = asyncio.create_task(call(box, "says"))
+            await tool.written.wait()
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+    assert calling.cancelled()
+    assert outputs.dropping.is_set()
+
+
+class Breaks(Says):
+    """Ends by what is no Exception, and by nobody's stopping it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(streamed=["so far\n"])
+        self._how = how
+
+    async def call(self, arguments: Any, surroundings: Surroundings, tell: Tell) -> Any:
+        await super().call(arguments, surroundings, tell)
+        if self._how == "future":  # such as that of a connection whose reader ended
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        elif self._how == "group":
+            raise BaseExceptionGroup("of a task group", [asyncio.CancelledError()])
+        elif self._how == "itself":
+            for _ in range(2 * PIECES):
+                await tell.stream("stdout", "x")
+            running = asyncio.current_task()
+            assert running is not None
+            running.cancel()
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("how", ["future", "group", "itself"])
+async def test_a_tool_that_ends_by_a_cancellation_of_its_own_has_failed(tmp_path: Path, how: str) -> None:
+    """The call comes to its end, and its task goes on; what was streamed is shown."""
+    async with asyncio.timeout(5), a_toolbox(tmp_path, Breaks(how)) as box:
+        events = await call(box, "says")
+        assert error_of(events).code == "internal"
+        assert any("so far" in str(event) for event in events)
+        assert error_of(await call(box, "nothing")).code == "unknown_tool"
+
+
+async def test_a_call_that_fails_on_the_way_to_its_end_comes_to_it(
+    tmp_path: Path, redis: Redis, hold: Hold, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By an error of ours in what comes after the tool: told as such, and nothing is kept."""
+
+    class Broken(Outputs):
+        async def whole(self, call_id: str, size: int) -> None:
+            raise RuntimeError("broken here")
+
+    tools = (Says("y" * 200_000), Says(None, ["z" * 200_000], "streams"))
+    async with asyncio.timeout(5), a_toolbox(tmp_path, *tools, outputs=Broken(redis, hold, 10**8)) as box:
+        for name in ("says", "streams"):
+            assert error_of(await call(box, name)).code == "internal"
+    assert caplog.text.count("broken here") >= 2
     assert not await redis.exists(hold.keys.outputs)
 
 

@@ -46,6 +46,8 @@ _ONLY: dict[str, tuple[EngineName, ...]] = {
     "read_only": _WITH_TOOLS,
     "fetch_allow": _WITH_TOOLS,
     "mcp": _WITH_TOOLS,
+    "approve": _WITH_TOOLS,
+    "idempotent_tools": _WITH_TOOLS,
     "sandbox": (*_WITH_TOOLS, "process"),
     "instructions": ("llm",),
     "model": ("llm",),

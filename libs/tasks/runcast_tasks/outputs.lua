@@ -16,11 +16,18 @@ if action == 'whole' then
   return 'OK'
 end
 
--- What is there of another attempt's call, or is given up, makes room.
-if writer and (action == 'drop' or (writer ~= fence and offset == 0)) then
-  redis.call('DEL', KEYS[4])
-  redis.call('HDEL', KEYS[3], name)
-  if tonumber(redis.call('HINCRBY', KEYS[3], 'bytes', -length)) <= 0 then redis.call('DEL', KEYS[3]) end
+local function forget(field)
+  local key = KEYS[3] .. ':' .. field
+  local bytes = redis.call('STRLEN', key)
+  redis.call('DEL', key)
+  redis.call('HDEL', KEYS[3], field)
+  if tonumber(redis.call('HINCRBY', KEYS[3], 'bytes', -bytes)) <= 0 then redis.call('DEL', KEYS[3]) end
+end
+
+-- What is there of another attempt's call gives way to this one's; what is given up makes room.
+local ours = writer and (writer == fence or string.sub(writer, 1, #fence + 1) == fence .. ' ')
+if writer and ((action == 'drop' and ours) or (action == 'piece' and writer ~= fence and offset == 0)) then
+  forget(name)
   writer, length = false, 0
 end
 if action == 'drop' then return 'OK' end
@@ -29,7 +36,16 @@ local piece = ARGV[5]
 if length > 0 and writer ~= fence then return 'BROKEN' end
 if length == offset + #piece then return 'OK' end
 if length ~= offset then return 'BROKEN' end
-if tonumber(redis.call('HGET', KEYS[3], 'bytes') or '0') + #piece > tonumber(ARGV[6]) then return 'FULL' end
+local function full() return tonumber(redis.call('HGET', KEYS[3], 'bytes') or '0') + #piece > tonumber(ARGV[6]) end
+if full() then
+  -- What another attempt left unfinished nobody can finish or read.
+  local index = redis.call('HGETALL', KEYS[3])
+  for i = 1, #index, 2 do
+    local field, by = index[i], index[i + 1]
+    if field ~= 'bytes' and by ~= fence and not string.find(by, ' ', 1, true) then forget(field) end
+  end
+  if full() then return 'FULL' end
+end
 redis.call('APPEND', KEYS[4], piece)
 redis.call('HSET', KEYS[3], name, fence)
 redis.call('HINCRBY', KEYS[3], 'bytes', #piece)

@@ -38,7 +38,7 @@ class Outputs:
         await self._run("whole", call_id, size)
 
     async def drop(self, call_id: str) -> None:
-        """Give it up: what it took is free again."""
+        """Give up what this attempt wrote of it: the room is free again."""
         await self._run("drop", call_id, 0)
 
     def path(self, call_id: str) -> str:

@@ -1,7 +1,7 @@
 """Which values are secrets: of the environment by their names, passwords in URLs, and what agents give to programs.
 
-A value of several lines, such as a private key, is known as a whole, with the line ends that a terminal makes of it, and
-by each of its lines: programs print parts of files, and number or indent them."""
+A value of several lines, such as a private key, is known as a whole, with the line ends that a terminal makes of it,
+and by each of its lines: programs print parts of files, and number or indent them."""
 
 import os
 import re

@@ -13,7 +13,7 @@ TOLD = frozenset({"plan_created", "phase_start", "phase_complete", "todos_update
 
 
 class Telling:
-    """One call's; see runcast_worker.tools.Tell. `pieces`: what the engine takes from; None is the last one."""
+    """One call's; see runcast_worker.tools.Tell. `pieces`: what the engine takes from."""
 
     def __init__(
         self,

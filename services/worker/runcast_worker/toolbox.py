@@ -2,16 +2,15 @@
 
 import asyncio
 import hashlib
-import json
 import logging
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from runcast_events.events import ApprovalRequired, Event, ToolCallComplete, ToolCallStart, ToolError
+from runcast_events.events import ApprovalRequired, Event, ToolCallComplete, ToolCallStart
 from runcast_tasks.outputs import Outputs
 from runcast_worker.approvals import Approvals
 from runcast_worker.engines import HandOver
@@ -19,20 +18,19 @@ from runcast_worker.journal import Journal
 from runcast_worker.metrics import MCP, UNKNOWN, Metrics
 from runcast_worker.redaction import Redactor
 from runcast_worker.telling import Telling
-from runcast_worker.tools import RESULT_BYTES, Surroundings, Tool, ToolFailed
+from runcast_worker.told import INTERNAL, as_text, told_error, told_internal, told_result
+from runcast_worker.tools import Surroundings, Tool, ToolFailed
 from runcast_worker.tools.all import all_tools
 from runcast_worker.tools.capture import Capture
-from runcast_worker.tools.excerpt import excerpt, json_bytes, shorten, writable
+from runcast_worker.tools.excerpt import shorten, writable
 from runcast_worker.tools.refusals import check_size, invalid, unparsable
-from runcast_worker.tools.spill import Spill, spill
+from runcast_worker.tools.spill import Spill, drop, spill
 
 logger = logging.getLogger(__name__)
 
 PIECES = 32
 """Pieces of output that wait for the engine; beyond that the tool waits."""
 
-MESSAGE_BYTES = 16 * 1024
-"""Of an error's message at most this much is told, as JSON: its head and its tail."""
 SHOWN_CHARS = 100
 """Of a tool's name, of a provider's id, or of arguments that are refused, this much is shown. No tool's name is
 longer."""
@@ -42,7 +40,7 @@ RAW_BYTES = 8 * 1024
 _INTERRUPTED = ToolFailed(
     "interrupted", "the worker died in the middle of this call; what it did is not known. Look before you repeat it"
 )
-_INTERNAL = ToolFailed("internal", "the tool failed by an error of ours; it was logged")
+_FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
 
 
 class Toolbox:
@@ -77,15 +75,19 @@ class Toolbox:
         self._labels = dict.fromkeys(self._tools)
         self._tools |= {tool.name: tool for tool in more if tool.name not in tools}
         self._running: set[asyncio.Task[dict[str, Any]]] = set()
+        self._dropping: set[asyncio.Task[bool]] = set()
+        self._over = False
 
     async def __aenter__(self) -> "Toolbox":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # An engine that is closed at a yield leaves its calls' generators to the garbage collector: too late.
+        self._over = True
         for running in self._running:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*self._dropping)
 
     @property
     def offered(self) -> Sequence[Tool]:
@@ -124,7 +126,7 @@ class Toolbox:
             shown["arguments"] = redactor.value(arguments)
         except ToolFailed as failed:
             refused = failed
-            shown.setdefault("raw_arguments", redactor.whole(_as_text(arguments))[:SHOWN_CHARS])
+            shown.setdefault("raw_arguments", redactor.whole(as_text(arguments))[:SHOWN_CHARS])
         if provider_id is not None:
             shown["provider_id"] = redactor.whole(writable(provider_id))[:SHOWN_CHARS]
         about: dict[str, Any] = {
@@ -144,18 +146,24 @@ class Toolbox:
         told: dict[str, Any] = {}
         try:
             if refused is not None:
-                told = {"error": _error(refused, redactor)}
+                told = {"error": told_error(refused, redactor)}
             else:
                 await self._acknowledged()
                 pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
-                running = asyncio.create_task(self._run(name, arguments, iteration, call_id, pieces))
+                run = partial(self._run, name, arguments, iteration, call_id, pieces)
+                running = asyncio.create_task(self._guarded(run, name, call_id))
                 running.set_name(f"tool {name[:SHOWN_CHARS]}")
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)
+                running.add_done_callback(lambda _: _wake(pieces))
                 try:
-                    while (piece := await pieces.get()) is not None:
-                        yield piece
-                    told = await running
+                    while not (running.done() and pieces.empty()):
+                        if (piece := await pieces.get()) is not None:
+                            yield piece
+                    if running.cancelled() and not self._over:  # by the tool
+                        told = {"error": told_error(INTERNAL, redactor)}
+                    else:
+                        told = await running
                 finally:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)
@@ -173,6 +181,18 @@ class Toolbox:
         self._metrics.tool_calls.labels(label, outcome).inc()
         self._metrics.tool_seconds.labels(label, outcome).observe(seconds)
 
+    async def _guarded(self, run: Callable[[], Awaitable[dict[str, Any]]], name: str, call_id: str) -> dict[str, Any]:
+        """`run`, of which nothing is kept where it is stopped, or fails on the way to its end."""
+        try:
+            return await run()
+        except _FAILURES as error:
+            # Shielded: a call may be stopped twice, by its engine and by the toolbox, which waits for this.
+            dropping = asyncio.create_task(drop(self._outputs, call_id))
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
+            await asyncio.shield(dropping)
+            return {"error": told_internal(name, error, self._redactor())}
+
     async def _run(
         self,
         name: str,
@@ -181,19 +201,16 @@ class Toolbox:
         call_id: str,
         pieces: asyncio.Queue[Event | None],
     ) -> dict[str, Any]:
-        """What ToolCallComplete tells. A None is the last piece; there is none after a cancellation, since nobody takes
-        pieces then."""
+        """What ToolCallComplete tells."""
         capture, redactor = Capture(self._redactor, Spill(self._outputs, call_id)), self._redactor()
         telling = Telling(pieces, iteration, call_id, capture, redactor)
         try:
             result = await self._answer(name, arguments, telling)
-            told, whole = _result(redactor.value(result))
+            told, whole = told_result(redactor.value(result))
         except ToolFailed as failed:
-            told, whole = {"error": _error(failed, redactor)}, None
-        except Exception as error:
-            lines = redactor.whole("".join(traceback.format_exception(error)))
-            logger.error("the tool %s failed by an error of ours\n%s", redactor.whole(name), lines)
-            told, whole = {"error": _error(_INTERNAL, redactor)}, None
+            told, whole = {"error": told_error(failed, redactor)}, None
+        except _FAILURES as error:
+            told, whole = {"error": told_internal(name, error, redactor)}, None
         await telling.end()
         kept: str | None = None
         if whole is not None:
@@ -202,7 +219,6 @@ class Toolbox:
         elif capture.cut or capture.long:
             kept = await capture.finish()
             told |= {"size": capture.size, "sha256": capture.sha256}
-        await pieces.put(None)
         return told if kept is None else {**told, "output_url": kept}
 
     async def _answer(self, name: str, arguments: dict[str, JsonValue], telling: Telling) -> JsonValue:
@@ -220,25 +236,7 @@ class Toolbox:
         return await tool.call(checked, self._surroundings, telling)
 
 
-def _result(result: JsonValue) -> tuple[dict[str, Any], bytes | None]:
-    """What is told of a result, and the whole where that is not all of it."""
-    size = json_bytes(result)
-    if size <= RESULT_BYTES:
-        return {"result": result}, None
-    is_text = isinstance(result, str)
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-    whole = text.encode()
-    said = f"{len(whole)} bytes {'' if is_text else 'of JSON '}in all; the middle is left out"
-    return {"result": excerpt(text, text, said, RESULT_BYTES)}, whole
-
-
-def _error(failed: ToolFailed, redactor: Redactor) -> ToolError:
-    """With as much of the message's head and tail as an event has room for."""
-    return ToolError(code=failed.code, message=shorten(redactor.whole(writable(failed.message)), MESSAGE_BYTES))
-
-
-def _as_text(arguments: dict[str, JsonValue]) -> str:
-    try:
-        return writable(repr(arguments))
-    except RecursionError:
-        return "{"
+def _wake(pieces: asyncio.Queue[Event | None]) -> None:
+    """Whoever waits for a piece when the call has ended, however it did. Nobody does where there is no room for it."""
+    if not pieces.full():
+        pieces.put_nowait(None)

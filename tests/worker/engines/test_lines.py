@@ -69,6 +69,19 @@ def test_a_progress_bar_that_is_cleared_shows_its_last_state() -> None:
     assert lines_of(b"only\r\n") == ["only"]
 
 
+def test_a_line_that_stands_still_is_given_before_its_end() -> None:
+    """Once, until it changes; not before 2 s have gone by; whole when it ends."""
+    lines = Lines()
+    assert list(lines.feed("done\nContinue? ", 0.0)) == ["done"]
+    assert (lines.standing(1.9), lines.standing(2.0), lines.standing(9.0)) == (None, "Continue? ", None)
+    assert list(lines.feed("y", 10.0)) == []
+    assert (lines.standing(11.0), lines.standing(12.0)) == (None, "Continue? y")
+    assert list(lines.feed("\n", 13.0)) == ["Continue? y"]
+    assert lines.standing(99.0) is None
+    assert list(lines.feed("x" * (LINE_CHARS + 1), 100.0))
+    assert lines.standing(199.0) is None
+
+
 @pytest.mark.parametrize("end", [b"\nnext\n", b"\rnext\n", b"\r\nnext\n"])
 def test_an_endless_line_is_told_at_once_cut_and_said(end: bytes) -> None:
     """Nothing of its rest is kept or told; the next line is whole."""

@@ -178,6 +178,23 @@ async def test_extractions_follow_their_line(client: Client, start_worker: Start
     ]
 
 
+async def test_a_line_that_ends_as_it_stood_is_told_once(client: Client, start_worker: StartWorker) -> None:
+    """Patterns see it when it has ended."""
+    events = await play(client, start_worker, "patterns", "printf 'tokens=1'; sleep 2.6; echo; echo E1")
+    assert [(e["line"], e["line_num"]) for e in of_type(events, "log")] == [("tokens=1", 1), ("E1", 2)]
+    assert [(e["value"], e["line_num"]) for e in of_type(events, "extraction")] == [("1", 1), ("E1", 2)]
+
+
+async def test_a_line_that_goes_on_after_it_stood_still_is_told_whole(
+    client: Client, start_worker: StartWorker
+) -> None:
+    """A question, perhaps: who looks sees what the program waits for. The whole line is what the answer has."""
+    events = await play(client, start_worker, "shell", "printf 'Continue? '; sleep 2.6; echo no")
+    told = [(e["line"], e["line_num"]) for e in of_type(events, "log")]
+    assert told == [("Continue? ", 1), ("Continue? no", 2)]
+    assert events[-1]["final_answer"] == "Continue? no"
+
+
 async def test_the_last_extraction_named_answer_is_the_answer(client: Client, start_worker: StartWorker) -> None:
     """It joins the conversation; the rest of the output does not."""
     events = await play(client, start_worker, "patterns", "echo 'answer: first'; echo noise; echo 'answer: last'")

@@ -120,6 +120,12 @@ ESCAPES = (
         "for n in range(30): open(str(n), 'w').write('x' * 4_000_000); time.sleep(0.05)\nprint('ESCAPED')",
     ),
     Escape(
+        "files in a folder that cannot be listed",
+        "disk",
+        "disk",
+        "mkdir d; chmod 300 d; cd d; i=0; while :; do i=$((i+1)); head -c 4000000 /dev/zero > f$i; sleep 0.05; done",
+    ),
+    Escape(
         "a full /tmp",
         "closed",
         "open",

@@ -85,6 +85,8 @@ async def place(worker: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[P
             server.close()
         echo.close()
     finally:
+        for inner in (folder / "workspace").glob("*/"):  # one of them may be closed to its owner
+            inner.chmod(0o700)
         shutil.rmtree(folder)
 
 

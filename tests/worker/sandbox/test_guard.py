@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from runcast_agents import SandboxPolicy
+from runcast_worker.guard import seccomp
 from runcast_worker.sandbox import Child, Sandbox, Tier
 from runcast_worker.tools import Surroundings
 from runcast_worker.tools.scanner import scan
@@ -48,6 +50,11 @@ def workspace(tmp_path: Path) -> Path:
 
 def guard_of(running: Child) -> int:
     return int(Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def zombies() -> set[int]:
+    """Children of this process that nobody has waited for."""
+    return {child.pid for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE}
 
 
 async def run(tier: Tier, workspace: Path, command: str, policy: SandboxPolicy = PLAIN, **more: Any) -> Any:
@@ -198,6 +205,23 @@ async def test_a_killed_guard_takes_its_command_along(tier: Tier, workspace: Pat
         os.kill(guard_of(running), signal.SIGKILL)
         assert await running.wait() == -signal.SIGKILL
         assert running.killed == "guard"
+    await wait_until(lambda: not remains(workspace), 3, "a process outlived its guard")
+
+
+async def test_a_killed_guard_takes_along_what_had_left_its_session(tier: Tier, workspace: Path) -> None:
+    """Nobody is above it but the worker, which ends it with the call, and leaves no zombie."""
+    command = "setsid sh -c 'setsid sleep 300 & sleep 300' & setsid env -i sleep 300 & sleep 0.2; echo begun; wait"
+    if tier == "reduced" and seccomp.missing():
+        pytest.skip("it cannot be told from others")
+    before = zombies()
+    async with Sandbox(tier).run(("/bin/sh", "-c", command), workspace, SandboxPolicy()) as running:
+        assert await running.stdout.readline() == b"begun\n"
+        assert len(remains(workspace)) >= 5
+        os.kill(guard_of(running), signal.SIGKILL)
+        await running.wait()
+    if tier == "reduced":  # else the kernel ends it, in its own time
+        assert not remains(workspace)
+        assert zombies() <= before
     await wait_until(lambda: not remains(workspace), 3, "a process outlived its guard")
 
 

@@ -19,6 +19,7 @@ from runcast_local.model import Call, Stub, Turn, says, serving
 from runcast_tasks.control import Control
 from runcast_tasks.errors import NotFound
 from runcast_worker.deps import Deps
+from runcast_worker.python import Say, Step, Task
 from tests.attempts import TENANT, entries
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
@@ -230,3 +231,27 @@ async def test_what_is_said_to_a_running_task_its_model_is_told(
     ]
     with pytest.raises(AlreadyTerminal):
         await control.say(task_id, "anna", "too late")
+
+
+async def careful(task: Task) -> AsyncIterator[Step]:
+    """Takes every error of a tool, and says what came of it."""
+    try:
+        result = await task.call("shell", command="echo hello")
+    except Exception as error:
+        result = f"failed: {error}"
+    yield Say(str(result))
+
+
+async def test_a_function_of_a_python_agent_waits_too(
+    start_worker: StartWorker, agents_file: Path, client: Client, control: Control
+) -> None:
+    """Whatever exceptions it takes. It begins anew, and the approved call is made."""
+    entry = f"{careful.__module__}:careful"
+    agents_file.write_text(f'[agents.mine]\nengine = "python"\nentry = "{entry}"\napprove = ["shell"]\n')  # noqa: ASYNC240
+    async with start_worker():
+        task_id = await client.submit("go", agent="mine")
+        events = await reached(client, task_id, "waiting_approval")
+        await control.decide(task_id, approve(events[-1]["tool_call_id"]))
+        await go_on(client, task_id)
+        log = await client.ended(task_id)
+    assert "hello" in told(log, "task_complete")[0]["final_answer"]

@@ -84,9 +84,10 @@ class Saved:
     heard: Input | None = None
 
 
-class HandOver(Exception):
+class HandOver(BaseException):
     """The attempt lets go of its task here, and another goes on later: the worker drains, somebody asked for a pause,
-    or a call needs an approval. `event`: what the attempt ends with; `checkpoint`: written with it."""
+    or a call needs an approval. `event`: what the attempt ends with; `checkpoint`: written with it. No Exception, as a
+    cancellation is none: an agent function's `except Exception` must not take it."""
 
     def __init__(self, event: Event, checkpoint: bytes | None = None) -> None:
         super().__init__(event.event_type)

@@ -66,6 +66,7 @@ class Guard:
             status = tree.end(self._pid, ended_before=self._ended)
             if not self._ended:
                 self._tell_end(status, None)
+            self._measure.close()
 
     def _watch(self) -> None:
         """Until the worker wants it to end, a limit is broken, or nothing is left."""

@@ -74,6 +74,8 @@ async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> Asy
             ours.close()
             raise
         stack.callback(writer.close)
+        if not orders.confined:
+            remains.adopt()
         argv = (sys.executable, "-I", "-S", "-c", _BOOT, *orders.words())
         guard = await asyncio.create_subprocess_exec(
             *argv,
@@ -126,5 +128,4 @@ async def _end(guard: Process, writer: asyncio.StreamWriter, report: Report) -> 
         guard.kill()
         code = await guard.wait()
     if code != 0 and report.started.done() and not report.started.exception():
-        # Somebody killed the guard. What had left its session cannot be told from others any more.
-        await asyncio.to_thread(remains.end_session, report.started.result())
+        await asyncio.to_thread(remains.end, report.started.result())

@@ -15,6 +15,8 @@ WHOLE_BYTES = 10 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
 STORE_S = 5.0
 """A store that does not answer for this long is not waited for."""
+DROP_S = 2.0
+"""Nor for this long where a call may have been stopped: an engine that is stopped has seconds."""
 
 
 class Spill:
@@ -68,22 +70,29 @@ class Spill:
         logger.warning("the output of a tool call is not kept whole: %s", why or "the store did not answer")
         if isinstance(why, OutputRefused) and why.why in ("GONE", "FENCED"):
             return
-        try:
-            async with asyncio.timeout(STORE_S):
-                await outputs.drop(self._call_id)
-        except (OutputRefused, RedisError, OSError):  # then it goes with the session
-            logger.debug("what was kept of it stays", exc_info=True)
+        await drop(outputs, self._call_id)
+
+
+async def drop(outputs: Outputs | None, call_id: str) -> bool:
+    """Free what was kept of a call's text, if anything was. False where the store did not do it."""
+    if outputs is None:
+        return True
+    try:
+        async with asyncio.timeout(DROP_S):
+            await outputs.drop(call_id)
+    except (OutputRefused, RedisError, OSError):  # then another attempt that needs the room frees it
+        logger.debug("what was kept of a tool call's output stays", exc_info=True)
+        return False
+    return True
 
 
 async def spill(outputs: Outputs | None, call_id: str, whole: bytes) -> str | None:
     """A text that is there already. Returns where it can be read, if it was kept."""
+    dropped = await drop(outputs, call_id)  # what the call streamed: one call, one text
     if outputs is None or len(whole) > WHOLE_BYTES:
         return None
-    try:
-        async with asyncio.timeout(STORE_S):
-            await outputs.drop(call_id)  # what the call streamed: one call, one text
-    except (OutputRefused, RedisError, OSError) as error:
-        logger.warning("the result of a tool call is not kept whole: %s", error or "the store did not answer")
+    if not dropped:
+        logger.warning("the result of a tool call is not kept whole: the store did not answer, or refused")
         return None
     spilling = Spill(outputs, call_id)
     for start in range(0, len(whole), PIECE_BYTES):

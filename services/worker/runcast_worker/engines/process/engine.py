@@ -52,6 +52,8 @@ class ProcessEngine:
                 async for data in output:
                     if data is None:
                         yield _sample(running)
+                        for event in telling.standing():
+                            yield event
                         continue
                     async with aclosing(telling.read(data)) as events:
                         async for event in events:
@@ -74,6 +76,7 @@ class _Telling:
         self._lines, self._redactor = Lines(), task.redactor()
         self._patterns = Patterns(task.agent.patterns)
         self._line_num = 0
+        self._stood = ""  # the line that was told before its end
         self.ending = Ending(wanted=ANSWER in task.agent.patterns)
 
     def read(self, data: bytes) -> AsyncGenerator[Event, None]:
@@ -85,11 +88,23 @@ class _Telling:
         text = self._redactor.feed(self._lines.decode(b"", final=True)) + self._redactor.flush()
         return self._tell(chain(self._lines.feed(text, monotonic()), self._lines.flush()))
 
+    def standing(self) -> Iterator[Event]:
+        """A question, perhaps. Patterns are for lines that have ended."""
+        line = self._lines.standing(monotonic())
+        if line is not None:
+            self._stood = line
+            yield self._log(line)
+
+    def _log(self, line: str) -> Log:
+        self._line_num += 1
+        return Log(line=line, line_num=self._line_num, stream="stdout")
+
     async def _tell(self, lines: Iterable[str]) -> AsyncGenerator[Event, None]:
         for line in lines:
-            self._line_num += 1
             self.ending.line(line)
-            yield Log(line=line, line_num=self._line_num, stream="stdout")
+            if not line or line != self._stood:
+                yield self._log(line)
+            self._stood = ""
             for extraction in await self._patterns.extract(line, self._line_num):
                 if extraction.pattern == ANSWER:
                     self.ending.extracted(extraction.value)

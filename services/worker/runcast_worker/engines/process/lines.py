@@ -8,6 +8,8 @@ LINE_CHARS = 8192
 """A longer line is told at once with this much of it; the rest, up to its end, is left out."""
 REDRAW_S = 1.0
 """A line that is drawn over and over, such as a progress bar, is told this often while it changes."""
+STILL_S = 2.0
+"""A line that does not change for so long without an end stands still: its program may have asked something."""
 _PIECES = re.compile("[^\r\n]+|\r|\n")
 
 
@@ -24,12 +26,16 @@ class Lines:
         self._returned = False  # the last character was a CR: what it means, the next one tells
         self._told_at = float("-inf")
         self._cut = False  # the rest of this line is left out
+        self._fed_at = float("-inf")
+        self._stood = ""  # what `standing` has told of this line
 
     def decode(self, data: bytes, *, final: bool = False) -> str:
         return self._decode.decode(data, final=final)
 
     def feed(self, text: str, now: float) -> Iterator[str]:
         """`now`: of a monotonic clock, in seconds."""
+        if text:
+            self._fed_at = now
         for piece in _PIECES.findall(text):
             if piece == "\n":
                 yield from self._end()
@@ -39,6 +45,13 @@ class Lines:
                 if self._returned:
                     yield from self._redraw(now)
                 yield from self._add(piece)
+
+    def standing(self, now: float) -> str | None:
+        """The line that stands still, once as long as it is the same. It is still given whole when it ends."""
+        if self._cut or self._text in ("", self._stood) or now - self._fed_at < STILL_S:
+            return None
+        self._stood = self._text
+        return self._text
 
     def flush(self) -> Iterator[str]:
         """The stream has ended: the line that has no end."""
@@ -68,5 +81,5 @@ class Lines:
     def _end(self) -> Iterator[str]:
         if not self._cut:
             yield self._text or self._drawn
-        self._text = self._drawn = ""
+        self._text = self._drawn = self._stood = ""
         self._returned = self._cut = False

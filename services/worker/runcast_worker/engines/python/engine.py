@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from runcast_events.events import Event
-from runcast_worker.engines import EngineError, EngineTask
+from runcast_worker.engines import EngineError, EngineTask, HandOver
 from runcast_worker.engines.python.entry import AgentFunction, load_entries
 from runcast_worker.engines.python.expansion import Expansion, WrongStep
 from runcast_worker.engines.python.mailbox import Forward, Letter, Mailbox, OwnCall
@@ -97,7 +97,7 @@ def _judge(running: asyncio.Task[None], entry: str) -> None:
     error = running.exception()
     if error is None:
         return
-    if isinstance(error, EngineError):
+    if isinstance(error, EngineError | HandOver):
         raise error
     logger.error("the agent function %s failed", entry, exc_info=error)
     raise EngineError(f"{entry} failed: {type(error).__name__}: {error}"[:MESSAGE_CHARS]) from error
