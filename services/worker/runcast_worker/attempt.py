@@ -234,8 +234,9 @@ class Attempt:
         )
 
     def _failed(self, error: EngineError) -> TaskFailed:
-        logger.warning("the engine gave up: %s: %s", error.kind, error, extra=self._about)
-        return self._failure(error.kind, str(error), error.retryable)
+        failed = self._failure(error.kind, str(error), error.retryable)
+        logger.warning("the engine gave up: %s: %s", failed.kind, failed.error, extra=self._about)
+        return failed
 
     def _failure(self, kind: str, error: str, retryable: bool = False) -> TaskFailed:
         # A message may quote what cannot be written as UTF-8, and a secret.
