@@ -54,6 +54,13 @@ os.wait()
 try: resource.prlimit(guard, resource.RLIMIT_NOFILE, (0, 0)); time.sleep(2)
 except OSError as error: print(error)
 """
+THREADS = """
+import threading, time
+threading.stack_size(32768)
+for _ in range(3000): threading.Thread(target=time.sleep, args=(4,), daemon=True).start()
+time.sleep(1)
+print("ESCAPED")
+"""
 PRIORITY = """
 import os
 for attempt in (
@@ -91,6 +98,7 @@ ESCAPES = (
     # --- to take everything -----------------------------------------------------------------------------------------
     Escape("a fork bomb", "processes", "processes", "f() {{ f | f & }}; f; sleep 10"),
     Escape("a fork bomb of daemons", "processes", "processes", "while :; do setsid sleep 300 & done"),
+    Escape("threads without end", "processes", "processes", program=THREADS),
     Escape("10 GB at once", "closed", "closed", program="x = bytearray(10**10); print('ESCAPED')"),
     Escape(
         "100 MB in each of eight processes",
