@@ -240,6 +240,8 @@ ESCAPES = (
         landlock=6,
         program=CONNECT.format(family="socket.AF_UNIX", address=r'"\0{mark}"'),
     ),
+    Escape("writing to another command's terminal", "closed", "closed", "echo x > {pts} && echo ESCAPED", landlock=1),
+    Escape("setting another command's terminal", "closed", "closed", "stty -F {pts} -echo && echo ESCAPED", landlock=5),
     Escape("the worker's terminal", "closed", "closed", "exec 3< /dev/tty && echo ESCAPED"),
     # --- to strike at those above -----------------------------------------------------------------------------------
     Escape("the worker's limits", "closed", "closed", program=LIMIT, filter=True),
