@@ -181,6 +181,12 @@ ESCAPES = (
     ),
     Escape("writing beside the workspace", "closed", "closed", "echo x > ../new.txt && echo ESCAPED", landlock=1),
     Escape(
+        "the mode or the times of a file beside the workspace",
+        "closed",
+        "open",
+        "chmod 640 ../secret.txt && touch -c -d 2001-01-01 ../secret.txt && echo ESCAPED",
+    ),
+    Escape(
         "deleting the workspace",
         "closed",
         "closed",
