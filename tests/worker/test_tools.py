@@ -259,10 +259,11 @@ async def test_a_command_that_takes_too_long_is_killed(call: Call) -> None:
 
 async def test_a_command_that_the_sandbox_killed_is_said_to_be(workspace: Path) -> None:
     """By which limit, and with what it wrote until then: an exit code alone would have a model try again."""
-    call = Call(workspace, policy=SandboxPolicy(memory_mb=32))
-    failed = await call.refused(Shell(), command="echo begun; exec tail -c 200000000 /dev/zero | tail -c 200000000")
+    call = Call(workspace, policy=SandboxPolicy(disk_mb=4))
+    fill = "i=0; while :; do i=$((i+1)); head -c 500000 /dev/zero > f$i; sleep 0.01; done"
+    failed = await call.refused(Shell(), command=f"echo begun; {fill}")
     assert failed.code == "sandbox_limit"
-    assert "memory_mb" in failed.message
+    assert "disk_mb" in failed.message
     assert "begun" in failed.message
 
 

@@ -37,8 +37,9 @@ class Verdict:
         if isinstance(error, HandOver):
             return _handed_over(error)
         if isinstance(error, EngineError):
-            logger.warning("the engine gave up: %s: %s", error.kind, error, extra=self._about)
-            return self.failure(error.kind, str(error), error.retryable)
+            ending = self.failure(error.kind, str(error), error.retryable)
+            logger.warning("the engine gave up: %s", ending.event.model_dump(), extra=self._about)
+            return ending
         if isinstance(error, InvalidEvent):
             logger.warning("the engine made an event that cannot be written", extra=self._about)
             return self.failure("engine", str(error))

@@ -54,6 +54,13 @@ os.wait()
 try: resource.prlimit(guard, resource.RLIMIT_NOFILE, (0, 0)); time.sleep(2)
 except OSError as error: print(error)
 """
+THREADS = """
+import threading, time
+threading.stack_size(32768)
+for _ in range(3000): threading.Thread(target=time.sleep, args=(4,), daemon=True).start()
+time.sleep(1)
+print("ESCAPED")
+"""
 PRIORITY = """
 import os
 for attempt in (
@@ -91,6 +98,7 @@ ESCAPES = (
     # --- to take everything -----------------------------------------------------------------------------------------
     Escape("a fork bomb", "processes", "processes", "f() {{ f | f & }}; f; sleep 10"),
     Escape("a fork bomb of daemons", "processes", "processes", "while :; do setsid sleep 300 & done"),
+    Escape("threads without end", "processes", "processes", program=THREADS),
     Escape("10 GB at once", "closed", "closed", program="x = bytearray(10**10); print('ESCAPED')"),
     Escape(
         "100 MB in each of eight processes",
@@ -173,6 +181,12 @@ ESCAPES = (
     ),
     Escape("writing beside the workspace", "closed", "closed", "echo x > ../new.txt && echo ESCAPED", landlock=1),
     Escape(
+        "the mode or the times of a file beside the workspace",
+        "closed",
+        "open",
+        "chmod 640 ../secret.txt && touch -c -d 2001-01-01 ../secret.txt && echo ESCAPED",
+    ),
+    Escape(
         "deleting the workspace",
         "closed",
         "closed",
@@ -232,6 +246,8 @@ ESCAPES = (
         landlock=6,
         program=CONNECT.format(family="socket.AF_UNIX", address=r'"\0{mark}"'),
     ),
+    Escape("writing to another command's terminal", "closed", "closed", "echo x > {pts} && echo ESCAPED", landlock=1),
+    Escape("setting another command's terminal", "closed", "closed", "stty -F {pts} -echo && echo ESCAPED", landlock=5),
     Escape("the worker's terminal", "closed", "closed", "exec 3< /dev/tty && echo ESCAPED"),
     # --- to strike at those above -----------------------------------------------------------------------------------
     Escape("the worker's limits", "closed", "closed", program=LIMIT, filter=True),

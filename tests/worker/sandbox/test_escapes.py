@@ -69,6 +69,7 @@ async def place(worker: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[P
         writer.write(await reader.read(9))
         writer.close()
 
+    terminal = os.openpty()
     try:
         (folder / "workspace").mkdir()
         (folder / "secret.txt").write_text("secret\n")
@@ -78,13 +79,14 @@ async def place(worker: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[P
         echo, _ = await asyncio.get_running_loop().create_datagram_endpoint(Echo, ("127.0.0.1", 0))
         udp = echo.get_extra_info("sockname")[1]
         port = tcp.sockets[0].getsockname()[1]
-        yield Place(
-            folder / "workspace", {"port": port, "udp": udp, "worker": worker, "mark": mark, "home": Path.home()}
-        )
+        names = {"port": port, "udp": udp, "worker": worker, "mark": mark, "home": Path.home()}
+        yield Place(folder / "workspace", {**names, "pts": os.ttyname(terminal[1])})
         for server in (tcp, unix, abstract):
             server.close()
         echo.close()
     finally:
+        for end in terminal:
+            os.close(end)
         for inner in (folder / "workspace").glob("*/"):  # one of them may be closed to its owner
             inner.chmod(0o700)
         shutil.rmtree(folder)

@@ -13,7 +13,8 @@ from runcast_worker.guard.orders import Orders, given
 NICE = 5
 """A command gives way to the worker and to its guard."""
 OPEN_FILES = 1024
-DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm"))
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "shm"))
+"""Not /dev/pts, where the terminals of other sessions' commands are too."""
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - commands expect them
 IGNORED = tuple(getattr(signal, f"SIG{name}") for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "ALRM"))
 """By the guard, which only the worker ends."""
@@ -92,7 +93,8 @@ def _confine(orders: Orders, guard: int) -> None:
     if orders.confined:
         return
     kernel.no_new_privileges()
-    landlock.restrict((os.getcwd(), *TEMPORARY, *DEVICES), orders.network)
+    terminal = (os.ttyname(1),) if orders.tty else ()
+    landlock.restrict((os.getcwd(), *TEMPORARY, *DEVICES, *terminal), orders.network)
     kernel.drop_capabilities()
     seccomp.restrict(orders.network)
 

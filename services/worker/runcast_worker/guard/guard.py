@@ -22,6 +22,8 @@ BUSY, IDLE = 4, 20
 """A look may take one part in this many of the time between two: while something grows, and else."""
 MEASURE_SHARE = 0.04
 """Of a core, for measuring the workspace."""
+THREADS = 8
+"""For each of the processes that may be, on an average: they fill the kernel's table too."""
 SAMPLE_S = 0.5
 _BUBBLEWRAP_PROCESSES = 2
 _WORKER = 0
@@ -116,7 +118,7 @@ class Guard:
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = reaped.ru_utime + reaped.ru_stime + sum(process.cpu_s for process in found)
         self._cpu_s = max(self._cpu_s, cpu_s)
-        if self._count > self._limit:
+        if self._count > self._limit or sum(process.threads for process in found) > THREADS * self._limit:
             return "processes"
         for group in held:
             tree.send_group(group, signal.SIGCONT)

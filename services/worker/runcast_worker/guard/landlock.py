@@ -13,9 +13,10 @@ from runcast_worker.guard.kernel import syscall
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _ASK_VERSION = 1
 _PATH_BENEATH = 1
-_WRITES = {1: 0x1FF2, 2: 1 << 13, 3: 1 << 14}
-"""By the version that brought them: writing, removing and making anything; moving between folders; truncating."""
-_FILE_WRITES = 1 << 1 | 1 << 14
+_WRITES = {1: 0x1FF2, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
+"""By the version that brought them: writing, removing and making anything; moving between folders; truncating; setting
+a device, which asks for no writing."""
+_FILE_WRITES = 1 << 1 | 1 << 14 | 1 << 15
 _TCP = 0b11
 _ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 
@@ -30,7 +31,7 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """What this kernel knows; 0: nothing. 1: files. 4: TCP. 6: signals and abstract sockets."""
+    """What this kernel knows; 0: nothing. 1: files. 4: TCP. 5: devices. 6: signals and abstract sockets."""
     try:
         return syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
     except OSError:

@@ -17,10 +17,11 @@ STUBBORN_S = 5.0
 class Process:
     """`rss` in bytes, what is shared counted in full. `cpu_s`: its own and that of its children that it has reaped."""
 
-    __slots__ = ("cpu_s", "group", "parent", "pid", "rss")
+    __slots__ = ("cpu_s", "group", "parent", "pid", "rss", "threads")
 
-    def __init__(self, pid: int, parent: int, group: int, rss: int, cpu_s: float) -> None:
-        self.pid, self.parent, self.group, self.rss, self.cpu_s = pid, parent, group, rss, cpu_s
+    def __init__(self, pid: int, parent: int, group: int, threads: int, rss: int, cpu_s: float) -> None:
+        self.pid, self.parent, self.group, self.threads = pid, parent, group, threads
+        self.rss, self.cpu_s = rss, cpu_s
 
 
 def processes(names: set[str]) -> list[Process]:
@@ -30,7 +31,8 @@ def processes(names: set[str]) -> list[Process]:
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
             cpu_s = sum(map(int, fields[11:15])) * _TICK_S
-            found.append(Process(int(name), int(fields[1]), int(fields[2]), int(fields[21]) * _PAGE, cpu_s))
+            parent, group, threads, pages = (int(fields[at]) for at in (1, 2, 17, 21))
+            found.append(Process(int(name), parent, group, threads, pages * _PAGE, cpu_s))
     return found
 
 
