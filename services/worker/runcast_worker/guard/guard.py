@@ -55,7 +55,7 @@ class Guard:
         try:
             self._pid = command.start(self._orders, os.getpid())
         except OSError as error:
-            self.say(f"failed {error.errno}")
+            self.say(f"failed {error.errno} {error.strerror}")
             return
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (1, 2):  # else the reader of the command's output would not see its end
