@@ -74,6 +74,12 @@ async def test_a_signal_is_told_as_a_negative_exit_code(tier: Tier, workspace: P
     assert (await run(tier, workspace, "kill -TERM $$"))[0] == -signal.SIGTERM
 
 
+async def test_an_exit_code_that_means_a_signal_is_told_as_one(tier: Tier, workspace: Path) -> None:
+    """As shells mean it, and the same in both tiers, of which bubblewrap could not tell the two apart."""
+    for code, told in ((128, 128), (129, -1), (143, -15), (192, -64), (193, 193), (255, 255)):
+        assert (await run(tier, workspace, f"exit {code}"))[0] == told
+
+
 @pytest.mark.parametrize(
     ("argv", "environ", "said"),
     [

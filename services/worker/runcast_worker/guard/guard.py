@@ -152,8 +152,8 @@ class Guard:
     def _tell_end(self, status: int | None, reason: str | None) -> None:
         self._ended = True
         code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
-        if self._orders.confined and 128 < code <= 128 + 64:
-            code = 128 - code  # bubblewrap says a signal as shells do
+        if 128 < code <= 128 + 64:
+            code = 128 - code  # shells and bubblewrap say a signal so; in each tier the same
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._cpu_s = max(self._cpu_s, reaped.ru_utime + reaped.ru_stime)
         spent = code == -signal.SIGKILL and self._cpu_s > 0.95 * self._orders.cpu_s  # what ignores SIGXCPU
