@@ -91,7 +91,9 @@ class Guard:
                     alive.unregister(pidfd)
                 self._tell_end(status, None)
             began, before = monotonic(), (self._count, self._rss)
-            reason = self._broken_limit(interval)
+            reason = self._broken_limit()
+            took = monotonic() - began  # without the measuring, which takes its share of what comes of this
+            reason = reason or self._measured(interval)
             if reason is not None:
                 status = tree.end(self._pid, ended_before=self._ended)
                 if not self._ended:
@@ -101,10 +103,13 @@ class Guard:
                 sampled = began
                 self.say(f"sample {self._rss} {self._cpu_s:.3f}")
             grows = self._count > before[0] or self._rss > before[1] * 1.02
-            took = monotonic() - began
             interval = max(FASTEST_S, BUSY * took) if grows else max(min(SLOWEST_S, interval * 1.5), IDLE * took)
 
-    def _broken_limit(self, interval: float) -> str | None:
+    def _measured(self, interval: float) -> str | None:
+        self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
+        return "disk" if self._measure.grown_over else None
+
+    def _broken_limit(self) -> str | None:
         new = self._newcomers()
         held = self._groups if len(new) - self._strangers > self._limit else ()
         for group in held:  # a fork bomb doubles while we would count
@@ -124,8 +129,7 @@ class Guard:
             tree.send_group(group, signal.SIGCONT)
         if self._rss > self._orders.memory and tree.proportional_rss(found) > self._orders.memory:
             return "memory"
-        self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
-        return "disk" if self._measure.grown_over else None
+        return None
 
     def _newcomers(self) -> set[str]:
         """Who came after the command; whoever was there before and has ended gives its id free."""
