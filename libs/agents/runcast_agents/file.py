@@ -5,8 +5,10 @@ import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from runcast_agents.agents import DEFAULT, Agent, Agents
+from runcast_agents.mistakes import KEY, told
 
 
 class InvalidAgents(ValueError):
@@ -30,17 +32,15 @@ def load_agents(path: Path | None) -> dict[str, Agent]:
         agents = Agents.model_validate(document).agents
     except ValidationError as error:
         lines = key_lines(text)
-        raise InvalidAgents(
-            "\n".join(_problem(path, lines, each["loc"], each["msg"]) for each in error.errors())
-        ) from None
+        raise InvalidAgents("\n".join(_problem(path, lines, each) for each in error.errors())) from None
     folder = path.resolve().parent
     return {name: _resolve(agent, folder) for name, agent in agents.items()}
 
 
-def _problem(path: Path, lines: dict[tuple[str, ...], int], loc: tuple[int | str, ...], message: str) -> str:
-    keys, said = tuple(str(part) for part in loc if part != "[key]"), message.removeprefix("Value error, ")
+def _problem(path: Path, lines: dict[tuple[str, ...], int], error: ErrorDetails) -> str:
+    keys, said = tuple(str(part) for part in error["loc"] if part != KEY), told(error)
     inner = (*keys, *said.partition(" ")[0].split("."))
-    if inner[: len(keys) + 1] in lines:  # a table as a whole is wrong by this key of it
+    if error["type"] == "value_error" and inner[: len(keys) + 1] in lines:  # the table is wrong by this key of it
         keys = inner
     known = next((lines[keys[:length]] for length in range(len(keys), 0, -1) if keys[:length] in lines), 1)
     return f"{path}, line {known}: {'.'.join(keys) or 'the file'}: {said}"

@@ -12,11 +12,14 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from runcast_agents import McpServer
 from runcast_worker.engines import EngineError
 from runcast_worker.mcp import open_tools
+from runcast_worker.mcp.words import WORDS_CHARS, Words
 from runcast_worker.tools import Surroundings, Tool, ToolFailed
 from tests.conftest import wait_until
 
@@ -189,6 +192,36 @@ async def test_a_server_that_cannot_be_used_fails_the_attempt(tmp_path: Path, se
         async with opened(tmp_path, {"my": server}):
             pass
     assert (failed.value.kind, failed.value.retryable) == ("mcp", True)
+
+
+async def test_of_a_traceback_the_last_line_is_told_and_all_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a server's files are is the operator's to know, not the client's."""
+    with pytest.raises(EngineError) as failed:
+        async with opened(tmp_path, {"tiny": raw("raising")}):
+            pass
+    said = "the MCP server tiny cannot be used: it ended with exit code 1: OSError: no such port"
+    assert str(failed.value) == said
+    (record,) = [record for record in caplog.records if record.name == "runcast_worker.mcp.connection"]
+    assert "the MCP server tiny wrote to stderr:\nTraceback (most recent call last)" in record.getMessage()
+    assert "raw.py" in record.getMessage()
+
+
+@given(st.lists(st.integers(0, 3 * WORDS_CHARS), max_size=8), st.integers(1, 2 * WORDS_CHARS))
+def test_what_a_server_says_is_kept_in_whole_lines(lengths: list[int], size: int) -> None:
+    """However it comes: of a secret whose beginning is cut off the rest could not be filtered."""
+    lines = [f"{index}{'é' * length}{index}" for index, length in enumerate(lengths)]
+    said, words = "\n".join(lines).encode(), Words()
+    for at in range(0, len(said), size):
+        words.add(said[at : at + size])
+    assert len(words.text) <= WORDS_CHARS
+    kept = words.text.splitlines()
+    assert set(kept) <= set(lines)
+    short = lines if len("\n".join(lines)) <= WORDS_CHARS else []
+    assert kept[: len(short)] == short
+    if lines and len(lines[-1]) <= WORDS_CHARS:
+        assert words.last_line == lines[-1]
 
 
 @pytest.mark.parametrize(

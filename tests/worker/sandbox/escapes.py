@@ -54,6 +54,17 @@ os.wait()
 try: resource.prlimit(guard, resource.RLIMIT_NOFILE, (0, 0)); time.sleep(2)
 except OSError as error: print(error)
 """
+LINKS = """
+import os, time
+for n in range(60_000):
+    if n % 30_000 == 0: open("f" + str(n), "w").close(); source = "f" + str(n)
+    os.link(source, "l" + str(n))
+with open("big", "wb") as file: file.write(bytes(6_000_000))
+for _ in range(60):
+    if os.fork() == 0: time.sleep(4); os._exit(0)
+time.sleep(2)
+print("ESCAPED")
+"""
 THREADS = """
 import threading, time
 threading.stack_size(32768)
@@ -98,6 +109,7 @@ ESCAPES = (
     # --- to take everything -----------------------------------------------------------------------------------------
     Escape("a fork bomb", "processes", "processes", "f() {{ f | f & }}; f; sleep 10"),
     Escape("a fork bomb of daemons", "processes", "processes", "while :; do setsid sleep 300 & done"),
+    Escape("sixty processes behind many links", "processes", "processes", program=LINKS, policy={"cpu_s": 20}),
     Escape("threads without end", "processes", "processes", program=THREADS),
     Escape("10 GB at once", "closed", "closed", program="x = bytearray(10**10); print('ESCAPED')"),
     Escape(

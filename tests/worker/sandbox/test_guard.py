@@ -74,6 +74,49 @@ async def test_a_signal_is_told_as_a_negative_exit_code(tier: Tier, workspace: P
     assert (await run(tier, workspace, "kill -TERM $$"))[0] == -signal.SIGTERM
 
 
+async def test_an_exit_code_that_means_a_signal_is_told_as_one(tier: Tier, workspace: Path) -> None:
+    """As shells mean it, and the same in both tiers, of which bubblewrap could not tell the two apart."""
+    for code, told in ((128, 128), (129, -1), (143, -15), (192, -64), (193, 193), (255, 255)):
+        assert (await run(tier, workspace, f"exit {code}"))[0] == told
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "said"),
+    [
+        (("/bin/echo", "a\0b"), {}, r"the argument 'a\\x00b' holds a NUL character"),
+        (("/bin/echo", "\ud800"), {}, r"the argument '\\ud800' holds U\+D800, which is no character"),
+        (("/bin/echo",), {"A": "\0"}, "the variable 'A' holds a NUL character"),
+        (("/bin/echo", "x" * 3_000_000), {}, "Argument list too long"),
+    ],
+    ids=["nul", "surrogate", "environment", "too long"],
+)
+async def test_words_that_cannot_be_given_to_a_program_are_told(
+    tier: Tier, workspace: Path, argv: tuple[str, ...], environ: dict[str, str], said: str
+) -> None:
+    """As an OSError, whose words are the reason."""
+    with pytest.raises(OSError, match=said) as caught:
+        async with Sandbox(tier).run(argv, workspace, PLAIN, environ=environ):
+            raise AssertionError("it was started")
+    assert caught.value.strerror
+
+
+async def test_a_limit_that_is_no_number_for_the_kernel_is_told(tier: Tier, workspace: Path) -> None:
+    """Nothing ran, and the reason comes through."""
+    with pytest.raises(OSError, match="OverflowError"):
+        async with Sandbox(tier).run(("/bin/true",), workspace, PLAIN.model_copy(update={"cpu_s": 10**20})):
+            raise AssertionError("it was started")
+
+
+async def test_a_guard_that_does_not_begin_is_told(
+    tier: Tier, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With words, as any other reason."""
+    monkeypatch.setattr("runcast_worker.sandbox.child.START_S", 0.0)
+    with pytest.raises(TimeoutError, match="its guard has not started it in 0 s"):
+        async with Sandbox(tier).run(("/bin/true",), workspace, PLAIN):
+            raise AssertionError("it was started")
+
+
 async def test_the_environment_is_an_allowlist_and_what_is_given(tier: Tier, workspace: Path) -> None:
     """Nothing of the worker's, and nothing on a command line where others could read it."""
     _, out, _, _ = await run(tier, workspace, "env", environ={"GIVEN": "yes"})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runcast_agents import Agent
 from runcast_worker.tools import ToolFailed, web
 from runcast_worker.tools.addresses import is_public
 from runcast_worker.tools.fetch import Fetch
@@ -257,15 +258,39 @@ async def test_what_is_no_fit_url_is_refused(tmp_path: Path, url: str) -> None:
 
 
 async def test_a_name_of_which_one_address_is_private_is_refused(tmp_path: Path, server: Server) -> None:
-    """All are checked, not the first alone; an unusual port is refused before."""
+    """All are checked, not the first alone; and an unusual port."""
     mixed, _ = answering("1.1.1.1", "127.0.0.1")
     assert (await Call(tmp_path).refused(Fetch(mixed), url="http://docs.test/")).code == "refused"
     nowhere, _ = answering()
     assert (await Call(tmp_path).refused(Fetch(nowhere), url="http://docs.test/")).code == "refused"
-    public, asked = answering("1.1.1.1")
+    public, _ = answering("1.1.1.1")
     url = f"http://docs.test:{server.port}/"
     assert (await Call(tmp_path).refused(Fetch(public), url=url)).code == "refused"
-    assert not asked
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "http://127.0.0.1:8090/stats",
+            "'127.0.0.1' is not, or not only, on the internet; an operator can allow 127.0.0.1:8090 by fetch_allow",
+        ),
+        ("https://[::1]", "'::1' is not, or not only, on the internet; an operator can allow [::1]:443 by fetch_allow"),
+        (
+            "http://1.1.1.1:81",
+            "port 81 of '1.1.1.1': expected 80 or 443; an operator can allow 1.1.1.1:81 by fetch_allow",
+        ),
+    ],
+)
+async def test_a_refusal_says_what_would_allow_it(tmp_path: Path, url: str, said: str) -> None:
+    """That an address is private comes before its port: another port would not help. What it names does help."""
+    assert (await Call(tmp_path).refused(Fetch(), url=url)).message == said
+    entry = said.removesuffix(" by fetch_allow").rpartition(" ")[2]
+    web, _ = answering()  # no address at all: it is not the port, nor that it is private
+    allowed = await Call(tmp_path, fetch_allow=(entry,)).refused(Fetch(web), url=url)
+    assert "expected 80 or 443" not in allowed.message
+    assert Agent(engine="llm", fetch_allow=(entry,)).fetch_allow == (entry,)
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_asked(

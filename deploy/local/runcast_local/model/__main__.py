@@ -14,8 +14,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     arguments = parser.parse_args()
-    if not 1 <= arguments.port <= 65535:
-        parser.error(f"--port {arguments.port}: expected 1 to 65535")
+    if not 0 <= arguments.port <= 65535:
+        parser.error(f"--port {arguments.port}: expected 1 to 65535, or 0 for any free one")
     configure_logging("INFO")
     # uvicorn calls a response error that a stub of a failing model left incomplete on purpose.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in str(record.msg))

@@ -1,6 +1,7 @@
 """From a fork of the guard to the command: its session, its limits, what it may no longer do."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -34,7 +35,9 @@ def start(orders: Orders, guard: int) -> int:
             _confine(orders, guard)
             os.execvpe(argv[0], argv, variables)  # noqa: S606 - no shell is the point
         except OSError as error:
-            os.write(write_end, str(error.errno).encode())
+            os.write(write_end, f"{error.errno} {os.strerror(error.errno or 0)}".encode())
+        except Exception as error:  # a limit that is no number for the kernel
+            os.write(write_end, f"{errno.EINVAL} {error!r}".replace("\n", " ")[:500].encode(errors="replace"))
         finally:
             os._exit(127)
     _set(score, b"0")
@@ -43,7 +46,8 @@ def start(orders: Orders, guard: int) -> int:
         failed = said.read()
     if failed:
         os.waitpid(pid, 0)
-        raise OSError(int(failed), os.strerror(int(failed)))
+        number, _, words = failed.decode().partition(" ")
+        raise OSError(int(number), words)
     return pid
 
 

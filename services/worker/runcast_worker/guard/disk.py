@@ -14,6 +14,8 @@ DEPTH = 200
 HURRY = 16
 """A slice is so many times longer while the file system loses a part of the limit that matters: whoever makes the walk
 long, by a million links, would else write unseen for as long."""
+HURRY_S = 0.02
+"""And no longer than this: the guard has other duties."""
 _READABLE = 0o500
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -36,7 +38,7 @@ class Measure:
         """Walk on for about `slice_s`. A walk does not begin while the file system's free space stays as it was."""
         if not self._walking and not self._changed():
             return
-        until = monotonic() + (slice_s * HURRY if self._walking and self._falls() else slice_s)
+        until = monotonic() + (min(slice_s * HURRY, HURRY_S) if self._walking and self._falls() else slice_s)
         self._walking = True
         for size in self._walk:
             self._total += size

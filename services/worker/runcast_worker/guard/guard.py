@@ -55,7 +55,7 @@ class Guard:
         try:
             self._pid = command.start(self._orders, os.getpid())
         except OSError as error:
-            self.say(f"failed {error.errno}")
+            self.say(f"failed {error.errno} {error.strerror}")
             return
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (1, 2):  # else the reader of the command's output would not see its end
@@ -91,7 +91,9 @@ class Guard:
                     alive.unregister(pidfd)
                 self._tell_end(status, None)
             began, before = monotonic(), (self._count, self._rss)
-            reason = self._broken_limit(interval)
+            reason = self._broken_limit()
+            took = monotonic() - began  # without the measuring, which takes its share of what comes of this
+            reason = reason or self._measured(interval)
             if reason is not None:
                 status = tree.end(self._pid, ended_before=self._ended)
                 if not self._ended:
@@ -101,10 +103,13 @@ class Guard:
                 sampled = began
                 self.say(f"sample {self._rss} {self._cpu_s:.3f}")
             grows = self._count > before[0] or self._rss > before[1] * 1.02
-            took = monotonic() - began
             interval = max(FASTEST_S, BUSY * took) if grows else max(min(SLOWEST_S, interval * 1.5), IDLE * took)
 
-    def _broken_limit(self, interval: float) -> str | None:
+    def _measured(self, interval: float) -> str | None:
+        self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
+        return "disk" if self._measure.grown_over else None
+
+    def _broken_limit(self) -> str | None:
         new = self._newcomers()
         held = self._groups if len(new) - self._strangers > self._limit else ()
         for group in held:  # a fork bomb doubles while we would count
@@ -124,8 +129,7 @@ class Guard:
             tree.send_group(group, signal.SIGCONT)
         if self._rss > self._orders.memory and tree.proportional_rss(found) > self._orders.memory:
             return "memory"
-        self._measure.step(max(interval * MEASURE_SHARE, 0.0004))
-        return "disk" if self._measure.grown_over else None
+        return None
 
     def _newcomers(self) -> set[str]:
         """Who came after the command; whoever was there before and has ended gives its id free."""
@@ -152,8 +156,8 @@ class Guard:
     def _tell_end(self, status: int | None, reason: str | None) -> None:
         self._ended = True
         code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
-        if self._orders.confined and 128 < code <= 128 + 64:
-            code = 128 - code  # bubblewrap says a signal as shells do
+        if 128 < code <= 128 + 64:
+            code = 128 - code  # shells and bubblewrap say a signal so; in each tier the same
         reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._cpu_s = max(self._cpu_s, reaped.ru_utime + reaped.ru_stime)
         spent = code == -signal.SIGKILL and self._cpu_s > 0.95 * self._orders.cpu_s  # what ignores SIGXCPU

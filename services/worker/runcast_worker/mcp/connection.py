@@ -33,6 +33,9 @@ class Way(Protocol):
     @property
     def why(self) -> str | None: ...
 
+    @property
+    def words(self) -> str: ...
+
     def connect(self) -> AbstractAsyncContextManager[Any]: ...
 
 
@@ -49,6 +52,7 @@ class Connection:
         self._client: Client | None = None
         self._owner: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Queue[str]] = set()
+        self._words_logged = False
 
     async def open(self) -> list[Tool]:
         """Its tools. Raises ConnectFailed."""
@@ -58,9 +62,11 @@ class Connection:
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.wait((self._owner, listed), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
+            self._log_words()
             raise ConnectFailed(f"it did not start within {self._timeout_s:g} s") from None
         if listed.done():
             return listed.result()
+        self._log_words()
         raise ConnectFailed(self._reason(self._owner.exception()))
 
     async def close(self) -> None:
@@ -137,8 +143,15 @@ class Connection:
             _put(notes, f"[{params.level}] {data}")
 
     def _gone(self, how: str) -> str:
+        self._log_words()
         why = f": {self._way.why}" if self._way.why else ""
         return f"the MCP server {self.name} {how}{why}. It is started again by the next attempt only."
+
+    def _log_words(self) -> None:
+        """Once: of a traceback the client is told the last line only, and the operator wants all of it."""
+        if self._way.words and not self._words_logged:
+            self._words_logged = True
+            logger.warning("the MCP server %s wrote to stderr:\n%s", self.name, self._way.words)
 
     def _reason(self, error: BaseException | None) -> str:
         """The innermost of what groups of errors hold, and what the way knows besides."""

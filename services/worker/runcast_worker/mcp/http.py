@@ -12,7 +12,9 @@ CONNECT_S = 10.0
 
 
 class Http:
-    """`connect` once. `why`: what is known of how it failed, for an error."""
+    """`connect` once. `why`: what is known of how it failed, for an error. `words`: it has none for the log."""
+
+    words = ""
 
     def __init__(self, url: str, headers: Mapping[str, str], timeout_s: float) -> None:
         self._url, self._headers, self._timeout_s = url, headers, timeout_s

@@ -20,6 +20,7 @@ from mcp.types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from runcast_worker.mcp import keeper
+from runcast_worker.mcp.words import Words
 
 MESSAGE_BYTES = 8 * 1024 * 1024
 """A server that sends a longer line is given up."""
@@ -27,20 +28,19 @@ GRACE_S = 1.0
 """Between the end of its stdin and SIGTERM, and between that and SIGKILL."""
 END_S = 6.0
 """Its keeper gets this long to end what SIGKILL ends."""
-SAID_CHARS = 500
-"""Of the end of its stderr, in errors."""
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 
 class Stdio:
-    """`connect` once. `place`: see runcast_worker.mcp.folder. `why`: what is known of how it ended, for an error."""
+    """`connect` once. `place`: see runcast_worker.mcp.folder. `why`: what is known of how it ended, for an
+    error. `words`: the end of what it wrote to stderr, such as a traceback, for the log."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], place: Path) -> None:
         self._command, self._environ, self._place = command, environ, place
         self._process: Process | None = None
         self._life = -1  # our end of the keeper's pipe
-        self._said = ""
+        self._said = Words()
         self._broke: str | None = None
 
     @property
@@ -49,10 +49,14 @@ class Stdio:
             return self._broke
         if self._process is None or self._process.returncode is None:
             return None
-        code, said = self._process.returncode, self._said.strip()
+        code, said = self._process.returncode, self._said.last_line
         signal = -code if code < 0 else code - keeper.KILLED
         ended = f"it was killed by signal {signal}" if signal > 0 else f"it ended with exit code {code}"
         return f"{ended}: {said}" if said else ended
+
+    @property
+    def words(self) -> str:
+        return self._said.text
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[Streams, None]:
@@ -146,7 +150,7 @@ class Stdio:
 
     async def _listen(self, stderr: asyncio.StreamReader) -> None:
         while piece := await stderr.read(8192):
-            self._said = (self._said + piece.decode(errors="replace"))[-SAID_CHARS:]
+            self._said.add(piece)
 
     async def _exited(self, within_s: float = GRACE_S) -> bool:
         """Whether it and its keeper ended in that time."""

@@ -2,11 +2,13 @@
 
 A guard (runcast_worker.guard) is started for every command and is its parent. Between the two and the worker are the
 command's output and one socket; the worker says `t` (SIGTERM to all) or closes it (end all), the guard tells lines:
-`started <pid>`, `failed <errno>`, `sample <rss> <cpu_s>`, `ended <exit code> <limit or -> <cpu_s>`, `broken <error>`.
+`started <pid>`, `failed <errno> <words>`, `sample <rss> <cpu_s>`, `ended <exit code> <limit or -> <cpu_s>`,
+`broken <error>`.
 """
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -63,7 +65,11 @@ class Child:
 @asynccontextmanager
 async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Child]:
     """Start it; at the end (also by cancellation) SIGTERM to all its processes if it still runs, then SIGKILL to what
-    is left. Raises OSError."""
+    is left. Raises OSError, which always says in words what was wrong."""
+    for word in orders.argv:
+        _check(f"the argument {word[:40]!r}", word)
+    for name, value in environ.items():
+        _check(f"the variable {name[:40]!r}", f"{name}={value}")  # whose value may be a secret
     async with contextlib.AsyncExitStack() as stack:
         streams = await (terminal if orders.tty else pipes)(stack)
         ours, theirs = socket.socketpair()
@@ -92,13 +98,32 @@ async def child(orders: Orders, folder: Path, environ: Mapping[str, str]) -> Asy
         report = Report()
         listening = asyncio.create_task(report.listen(reader), name="guard's report")
         try:
-            async with asyncio.timeout(START_S):
-                pid = await asyncio.shield(report.started)
+            pid = await _started(report)
             yield Child(pid, streams.stdout, streams.stderr, report)
         finally:
             await _end(guard, writer, report)
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+
+def _check(what: str, word: str) -> None:
+    """Raises OSError where no program could be given this word."""
+    try:
+        wrong = "a NUL character" if b"\0" in os.fsencode(word) else None
+    except UnicodeEncodeError as error:
+        wrong = f"U+{ord(word[error.start]):04X}, which is no character"
+    if wrong:
+        raise OSError(errno.EINVAL, f"{what} holds {wrong}")
+
+
+async def _started(report: Report) -> int:
+    try:
+        async with asyncio.timeout(START_S):
+            return await asyncio.shield(report.started)
+    except TimeoutError:
+        if report.started.done():
+            raise  # the command's own
+        raise TimeoutError(errno.ETIMEDOUT, f"its guard has not started it in {START_S:g} s") from None
 
 
 def _guarded(environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ class Report:
                 logger.error("a guard failed: %s", " ".join(error))
             case ["started", pid]:
                 self.started.set_result(int(pid))
-            case ["failed", number]:
-                self.started.set_exception(OSError(int(number), os.strerror(int(number))))
+            case ["failed", number, *words]:
+                self.started.set_exception(OSError(int(number), " ".join(words)))
             case ["sample", rss, cpu_s]:
                 self.consumption = Consumption(int(rss), float(cpu_s))
             case ["ended", code, reason, cpu_s]:

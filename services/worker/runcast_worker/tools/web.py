@@ -90,18 +90,18 @@ class Web:
         host, port = url.raw_host.decode(), url.port or (443 if url.scheme == "https" else 80)
         name = f"[{host}]" if ":" in host else host.rstrip(".")
         allowed = f"{name}:{port}" in allow
-        if port not in PORTS and not allowed:
-            raise ToolFailed("refused", f"port {port} of {host[:80]!r}: expected 80 or 443")
         try:
             addresses = await self._resolve(host, port)
         except OSError as error:
             raise ToolFailed("unreachable", f"the name {host[:80]!r} cannot be resolved: {error.strerror}") from None
         except UnicodeError:
             raise ToolFailed("invalid_url", f"{host[:80]!r} is no host name") from None
+        # The address first: who asks for a private one is not sent to another port of it.
+        hint = f"an operator can allow {name[:80]}:{port} by fetch_allow"
         if not addresses or not (allowed or all(map(is_public, addresses))):
-            raise ToolFailed(
-                "refused", f"{host[:80]!r} is not, or not only, on the internet; private hosts are refused"
-            )
+            raise ToolFailed("refused", f"{host[:80]!r} is not, or not only, on the internet; {hint}")
+        if port not in PORTS and not allowed:
+            raise ToolFailed("refused", f"port {port} of {host[:80]!r}: expected 80 or 443; {hint}")
         return addresses
 
     async def _ask(
@@ -141,6 +141,8 @@ def parse(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
         raise ToolFailed("invalid_url", f"{shown}: expected http://… or https://…")
     if not _HOST.fullmatch(url.raw_host):
         raise ToolFailed("invalid_url", f"{url.host[:80]!r} is no host name")
+    if url.port is not None and not 1 <= url.port <= 65535:
+        raise ToolFailed("invalid_url", f"{url.port} is no port; expected 1 to 65535")
     if url.userinfo:
         raise ToolFailed("invalid_url", "a URL with a user or a password is refused; expected one without")
     return url

@@ -24,12 +24,19 @@ def started() -> dict[str, object]:
 ANSWERS = {"nonsense": lambda: {"content": "nothing of the kind"}, "started": started}
 
 
-def main() -> None:
-    how = sys.argv[1]
+def fail(how: str) -> None:
+    """At the start, or not at all."""
     if how == "mute":
         time.sleep(600)
     if how == "broken":
         sys.exit("cannot read its configuration")
+    if how == "raising":
+        raise OSError("no such port")
+
+
+def main() -> None:
+    how = sys.argv[1]
+    fail(how)
     if how == "stubborn":
         signal.signal(signal.SIGTERM, lambda *_: (Path(sys.argv[2]) / "asked").touch())
     for line in sys.stdin:
