@@ -30,21 +30,34 @@ class State(TypedDict):
 
 
 async def run(task: Task) -> AsyncIterator[Step]:
-    """The agent's function. `options`: {model, base_url?, instructions?}; the key is OPENAI_API_KEY's."""
+    """The agent's function. `options`: {model?, base_url?, instructions?}; without them RUNCAST_LLM_MODEL and
+    RUNCAST_LLM_BASE_URL, or OPENAI_BASE_URL. The key is OPENAI_API_KEY's."""
     said = [{"role": message.role, "content": message.content} for message in await task.conversation()]
     system = {"role": "system", "content": str(task.options.get("instructions", INSTRUCTIONS))}
     start = State(messages=[system, *said, {"role": "user", "content": task.prompt}])
     key = os.environ.get("OPENAI_API_KEY", "none")  # a server of your own may need none
     with tracing_context(enabled=False):  # nothing is sent to LangSmith
-        async with AsyncOpenAI(base_url=task.options.get("base_url"), api_key=key) as client:
+        async with AsyncOpenAI(base_url=base_url(task), api_key=key) as client:
             graph = build(task, client)
             async for step in graph.astream(start, {"recursion_limit": 2 * TURNS}, stream_mode="custom"):
                 yield step
 
 
+def model_of(task: Task) -> str:
+    name = task.model or task.options.get("model") or os.environ.get("RUNCAST_LLM_MODEL")
+    if not name:
+        raise ValueError("no model: set RUNCAST_LLM_MODEL for the worker, or `model` in the agent's options")
+    return str(name)
+
+
+def base_url(task: Task) -> str | None:
+    """None: the client itself reads OPENAI_BASE_URL, else it is OpenAI's."""
+    return task.options.get("base_url") or os.environ.get("RUNCAST_LLM_BASE_URL") or None
+
+
 def build(task: Task, client: AsyncOpenAI) -> Any:
     """The graph; its nodes write steps to the stream, which `run` yields."""
-    model_name = task.model or str(task.options["model"])
+    model_name = model_of(task)
     tools: list[Any] = [
         {
             "type": "function",

@@ -35,11 +35,12 @@ def count_words(text: str) -> int:
 
 
 async def run(task: Task) -> AsyncIterator[Step]:
-    """The agent's function. `options`: {model, base_url?, instructions?}; the key is OPENAI_API_KEY's."""
+    """The agent's function. `options`: {model?, base_url?, instructions?}; without them RUNCAST_LLM_MODEL and
+    RUNCAST_LLM_BASE_URL, or OPENAI_BASE_URL. The key is OPENAI_API_KEY's."""
     said: list[Any] = [{"role": message.role, "content": message.content} for message in await task.conversation()]
     key = os.environ.get("OPENAI_API_KEY", "none")  # a server of your own may need none
-    async with AsyncOpenAI(base_url=task.options.get("base_url"), api_key=key) as client:
-        model_name = task.model or str(task.options["model"])
+    async with AsyncOpenAI(base_url=base_url(task), api_key=key) as client:
+        model_name = model_of(task)
         agent = Agent(
             name="worker",
             instructions=str(task.options.get("instructions", INSTRUCTIONS)),
@@ -60,6 +61,18 @@ async def run(task: Task) -> AsyncIterator[Step]:
                     yield step
         finally:
             running.cancel()
+
+
+def model_of(task: Task) -> str:
+    name = task.model or task.options.get("model") or os.environ.get("RUNCAST_LLM_MODEL")
+    if not name:
+        raise ValueError("no model: set RUNCAST_LLM_MODEL for the worker, or `model` in the agent's options")
+    return str(name)
+
+
+def base_url(task: Task) -> str | None:
+    """None: the client itself reads OPENAI_BASE_URL, else it is OpenAI's."""
+    return task.options.get("base_url") or os.environ.get("RUNCAST_LLM_BASE_URL") or None
 
 
 def runcast_tool(task: Task, offer: Offer) -> FunctionTool:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from runcast_agents import Agent, InvalidAgents, Limits, McpServer, SandboxPolicy, load_agents
 from runcast_agents.agents import TOOL_NAMES, Agents, EngineName
+from runcast_local.model.characters import character
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "deploy" / "local" / "runcast_local" / "agents.toml"
@@ -272,6 +273,13 @@ def test_the_documents_examples_are_right(tmp_path: Path) -> None:
     for block in found:
         before = next((text for start, text in merged.items() if block.startswith(start)), "")
         assert load(tmp_path, before + (block if "[" in block.splitlines()[0] else LLM + block))
+
+
+def test_the_examples_of_the_document_of_models_are_right(tmp_path: Path) -> None:
+    """All in one file: some are tables of an agent that another one begins."""
+    agents = load(tmp_path, "\n".join(tables((ROOT / "docs" / "models.md").read_text())))
+    assert {name: agent.model for name, agent in agents.items()}.items() >= {("llm", "stub")}
+    assert all(character(model) for model in agents["llm"].models)
 
 
 def test_every_tool_and_engine_is_documented() -> None:

@@ -254,3 +254,12 @@ def test_the_default_agent_is_the_one_set_or_the_obvious_one(
         return
     with pytest.raises(InvalidAgents, match="RUNCAST_DEFAULT_AGENT"):
         choose_default(settings, agents)
+
+
+def test_the_refusal_without_a_default_agent_is_documented() -> None:
+    """Where the file is explained, word by word."""
+    agents = {name: Agent(engine="demo") for name in ("reader", "coder")}
+    with pytest.raises(InvalidAgents) as refused:
+        choose_default(ApiSettings(), agents)
+    document = Path(__file__).parents[2] / "docs" / "agents.md"
+    assert f"\nruncast_api cannot start: {refused.value}\n" in document.read_text()

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,23 @@ async def base_url(stub: Stub) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def agents_file(example: str, base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The example's own, with the stub's URL where it says that one may stand; found as its README says."""
-    text = (EXAMPLES / example / "agents.toml").read_text()
-    text, changed = re.subn(r'^# base_url = ".*"$', f"base_url = {json.dumps(base_url)}", text, flags=re.M)
+def with_options(agents_file: Path, base_url: str, tmp_path: Path) -> Path:
+    """The example's own with the options that it shows, and the stub's URL."""
+    text = re.sub(r"^# (\[|model = |base_url = )", r"\1", agents_file.read_text(), flags=re.M)
+    text, changed = re.subn(r'^base_url = ".*"$', f"base_url = {json.dumps(base_url)}", text, flags=re.M)
     assert changed == 1
-    path = tmp_path / "agents.toml"
-    path.write_text(re.sub(r'^model = ".*"$', 'model = "mine"', text, flags=re.M))
-    monkeypatch.syspath_prepend(EXAMPLES / example)
+    path = tmp_path / "options.toml"
+    path.write_text(text)
     return path
+
+
+@pytest.fixture
+def agents_file(example: str, base_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example's own, found and given its model as its README says."""
+    monkeypatch.syspath_prepend(EXAMPLES / example)
+    monkeypatch.setenv("RUNCAST_LLM_BASE_URL", base_url)
+    monkeypatch.setenv("RUNCAST_LLM_MODEL", "mine")
+    return EXAMPLES / example / "agents.toml"
 
 
 async def play(client: Client, start_worker: StartWorker, example: str, *prompts: str) -> list[dict[str, Any]]:
@@ -102,6 +111,49 @@ async def test_an_example_thinks_speaks_and_uses_tools(
     assert first.tools["shell"]["properties"]["command"]["type"] == "string"
     assert "42" in second.results[0]
     assert "not_found" in second.results[1]
+
+
+async def test_the_task_of_an_examples_readme_does_with_the_stub(
+    client: Client, start_worker: StartWorker, example: str, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the empty folder of a new session: every call that it names succeeds."""
+    monkeypatch.setenv("RUNCAST_LLM_MODEL", "stub")
+    readme = (EXAMPLES / example / "README.md").read_text()
+    (body,) = re.findall(r"-d '(.*)'$", readme, re.M)
+    prompt = json.loads(body)["task"]
+    events = await play(client, start_worker, example, prompt)
+    assert events[-1]["event_type"] == "task_complete", events[-1]
+    calls = {e["tool_name"]: e for e in of_type(events, "tool_call_complete")}
+    assert calls.keys() == {word for word in prompt.split() if word in stub.asked[0].tools}
+    assert not [e["error"] for e in calls.values() if e.get("error")]
+    assert calls["shell"]["result"]["exit_code"] == 0
+    assert "count_words" not in calls or calls["count_words"]["result"] in (6, "6")
+
+
+async def test_an_examples_options_win(
+    client: Client,
+    start_worker: StartWorker,
+    example: str,
+    stub: Stub,
+    with_options: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over the environment."""
+    monkeypatch.setenv("RUNCAST_LLM_BASE_URL", "http://127.0.0.1:9/v1")
+    stub.scripts["gpt-4.1-mini"] = [Turn([Say("Hello.")])]
+    events = await play(client, partial(start_worker, agents_file=with_options), example, "Hello")
+    assert events[-1]["event_type"] == "task_complete", events[-1]
+    assert stub.asked[0].model == "gpt-4.1-mini"
+
+
+async def test_an_example_without_a_model_says_how_to_give_it_one(
+    client: Client, start_worker: StartWorker, example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the variable that llm agents take it from."""
+    monkeypatch.delenv("RUNCAST_LLM_MODEL")
+    events = await play(client, start_worker, example, "Hello")
+    assert (events[-1]["event_type"], events[-1]["kind"]) == ("task_failed", "engine")
+    assert "RUNCAST_LLM_MODEL" in events[-1]["error"]
 
 
 async def test_an_example_knows_what_was_said_before(
@@ -209,3 +261,4 @@ def test_an_example_is_explained(name: str) -> None:
     assert len(text.splitlines()) <= 40
     assert "PYTHONPATH" in text
     assert "RUNCAST_AGENTS_FILE" in text
+    assert "make model" in text

@@ -152,5 +152,6 @@ async def _end(guard: Process, writer: asyncio.StreamWriter, report: Report) -> 
             return
         guard.kill()
         code = await guard.wait()
-    if code != 0 and report.started.done() and not report.started.exception():
-        await asyncio.to_thread(remains.end, report.started.result())
+    if code != 0:
+        begun = report.started.done() and not report.started.exception()
+        await asyncio.to_thread(remains.end, report.started.result() if begun else remains.NOBODY)

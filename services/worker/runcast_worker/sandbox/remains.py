@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 NEW_S = 2.0
 """There has to be somebody new within this time, else those that are left do not die of SIGKILL."""
 ALL_S = 20.0
+NOBODY = -1
+"""As a leader: it is not known. What came to us is ended all the same."""
 
 
 class _Process:
