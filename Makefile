@@ -30,10 +30,10 @@ model: setup ## a stub of a model for llm agents on http://127.0.0.1:8090/v1: do
 	@$(BIN)/python -m runcast_local.model $(ARGS)
 
 test: setup lint ## checks and tests; at most 6 minutes on 2 cores
-	@$(BIN)/pytest -m "not full" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 
 test-all: setup lint ## the same with the full figures
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## ruff and mypy, both strict
 	@$(BIN)/ruff check .

@@ -34,7 +34,7 @@ SHELL = (
     "cat notes.txt",
     f"printf {KEY[:7]}; sleep 0.05; printf {KEY[7:12]} >&2; printf {KEY[7:]}; sleep 0.05; echo",
     f"printf '{KEY[:9]}'; sleep 0.05; printf '{KEY[9:]}' >&2",
-    "i=0; while [ $i -lt 4000 ]; do cat notes.txt; i=$((i + 1)); done",
+    "cp notes.txt b; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat b b > c; mv c b; done; cat b; rm b",
     "base64 -w0 notes.txt",
     f"echo {MCP} >&2; sleep 60",
 )
