@@ -147,7 +147,10 @@ async def test_a_path_into_the_workspace_finds_the_commands_programs_alone(tier:
 async def test_signals_are_as_a_program_expects_them(tier: Tier, workspace: Path) -> None:
     """The guard ignores some, Python others: a pipe whose reader left must end its writer."""
     _, out, _, _ = await run(tier, workspace, "grep SigIgn /proc/self/status; yes | head -n 1")
-    assert out == "SigIgn:\t0000000000000000\ny\n"
+    ignored, yes = out.removeprefix("SigIgn:\t").split()
+    # 32 and 33 are the C library's own: no program can set them, and whatever started us may have left them ignored.
+    assert int(ignored, 16) & ~(0b11 << 31) == 0
+    assert yes == "y"
 
 
 async def test_a_program_that_is_not_there_cannot_be_started(tier: Tier, workspace: Path) -> None:
