@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from runcast_events.entry import Entry
-from runcast_local.model import Call, Say, Stall, Stub, Turn, says, serving
+from runcast_local.model import Call, Stall, Stub, Turn, says, serving
+from runcast_worker.python import NextIteration, Say, Step, Task
 from tests.conftest import wait_until
 from tests.worker.conftest import Client
 from tests.worker.test_drain import worker_process
@@ -26,6 +27,26 @@ engine = "llm"
 model = "mine"
 tools = ["shell", "list_files"]
 """
+PYTHON_AGENTS = f"""
+[agents.mine]
+engine = "python"
+entry = "{__name__}:counting"
+"""
+
+
+async def counting(task: Task) -> AsyncIterator[Step]:
+    """Four turns, each with a call; in the third the worker is killed."""
+    begun = (task.checkpoint or {"turn": 0})["turn"]
+    yield Say(f"I begin at {begun}. ")
+    for turn in range(begun, 4):
+        await task.call("shell", command=f"echo {turn} >> turns")
+        if turn == 2 and task.attempt == 1:
+            yield Say("Now it dies.")
+            await asyncio.sleep(60)
+        yield NextIteration(checkpoint={"turn": turn + 1})
+    yield Say("Done.")
+
+
 StartProcess = Callable[[], AbstractAsyncContextManager[tuple[asyncio.subprocess.Process, list[str]]]]
 
 
@@ -157,7 +178,7 @@ async def test_usage_adds_up_over_attempts(client: Client, stub: Stub, start_pro
     """In the task's end and in its record."""
     stub.scripts["mine"] = [
         Turn([Call("shell", {"command": "true"})], input_tokens=100, output_tokens=10),
-        Turn([Say("half"), Stall()]),
+        Turn([*says("half"), Stall()]),
         Turn(says("Done."), input_tokens=200, output_tokens=20),
     ]
     task_id = await client.submit("go", agent="llm")
@@ -192,3 +213,19 @@ async def test_eight_deploys_in_a_row_cost_no_attempt_and_nothing_is_done_twice(
     calls = Counter(event["tool_call_id"] for event in told(log, "tool_call_complete"))
     assert set(calls.values()) == {1}
     assert len(calls) == 8
+
+
+async def test_a_python_agent_goes_on_from_its_checkpoint(
+    client: Client, start_process: StartProcess, agents_file: Path, tmp_path: Path
+) -> None:
+    """The turns before it are not made again; of the one in which its worker died, the call that had ended is not."""
+    agents_file.write_text(PYTHON_AGENTS)  # noqa: ASYNC240
+    task_id = await client.submit("go", agent="mine")
+    async with killed(start_process, lambda: client.wrote("output", count=2)), start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    assert (tmp_path / "workspaces/default/s1/turns").read_text().split() == ["0", "1", "2", "3"]
+    said = [event["content"] for event in told(log, "output_complete") if event["attempt"] == 2]
+    assert said == ["I begin at 2. ", "Done."]
+    assert [event["iteration"] for event in told(log, "iteration_reset")] == [3]
+    parts = [event["part_id"] for event in told(log, "output_start")]
+    assert len(parts) == len(set(parts))

@@ -48,7 +48,7 @@ class DemoEngine:
             delay_s = DemoParams.model_validate(task.record.params).delay_ms / 1000
         except ValidationError as error:
             raise EngineError(f"params.delay_ms: {error.errors()[0]['msg']}") from None
-        planned = plan(task.record.prompt)
+        planned, attempt = plan(task.record.prompt), task.record.attempt
         goal = task.record.prompt.strip()[:500] or "(nothing was asked)"
         yield TaskAnalysis(action_name=planned.title[:60], goal=goal)
         yield PlanCreated(goal=goal, phases=list(PHASES))
@@ -57,7 +57,7 @@ class DemoEngine:
         yield _todos(planned, 0)
         for iteration, step in enumerate(planned.steps, 1):
             yield IterationStart(iteration=iteration)
-            async for event in _say(_THINKING, iteration, step.why, delay_s):
+            async for event in _say(_THINKING, iteration, attempt, step.why, delay_s):
                 yield event
             async for called in task.tools.call(iteration, 0, step.tool, step.arguments):
                 yield called
@@ -71,7 +71,7 @@ class DemoEngine:
         yield _phase(PhaseStart, 1)
         last = len(calls) + 1
         yield IterationStart(iteration=last)
-        async for event in _say(_OUTPUT, last, answer(planned, calls), delay_s):
+        async for event in _say(_OUTPUT, last, attempt, answer(planned, calls), delay_s):
             yield event
         yield IterationComplete(iteration=last)
         yield _phase(PhaseComplete, 1)
@@ -82,10 +82,11 @@ _THINKING: _Part = (ThinkingStart, Thinking, ThinkComplete, "t")
 _OUTPUT: _Part = (OutputStart, Output, OutputComplete, "o")
 
 
-async def _say(part: _Part, iteration: int, text: str, delay_s: float) -> AsyncGenerator[Event, None]:
+async def _say(part: _Part, iteration: int, attempt: int, text: str, delay_s: float) -> AsyncGenerator[Event, None]:
     """A part, word by word; offsets count code points."""
     start, delta, complete, letter = part
-    part_id, offset = f"{letter}{iteration}", 0
+    # Another attempt begins anew: its parts are others.
+    part_id, offset = f"{letter}{iteration}" + (f"a{attempt}" if attempt > 1 else ""), 0
     yield start(iteration=iteration, part_id=part_id)
     for word in re.findall(r"\s*\S+\s*?|\s+", text):
         yield delta(iteration=iteration, part_id=part_id, delta=word, offset=offset)

@@ -1,13 +1,15 @@
 """The engine: runs the agent's function, and tells what it yields and what its calls do."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from runcast_events.events import Event
-from runcast_worker.engines import EngineError, EngineTask, HandOver
+from runcast_worker.engines import EngineError, EngineTask, HandOver, Saved
 from runcast_worker.engines.python.entry import AgentFunction, load_entries
 from runcast_worker.engines.python.expansion import Expansion, WrongStep
 from runcast_worker.engines.python.mailbox import Forward, Letter, Mailbox, OwnCall
@@ -29,12 +31,14 @@ class PythonEngine:
         self._watch = StandstillWatch()
         self._strays: set[asyncio.Task[None]] = set()  # that did not end when they were cancelled
 
-    async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+    async def run(self, task: EngineTask) -> AsyncGenerator[Event | Saved, None]:
         entry = str(task.agent.entry)
-        mailbox, expansion = Mailbox(), Expansion()
+        saved: dict[str, Any] = json.loads(task.checkpoint or b'{"iteration": 0, "checkpoint": null}')
+        mailbox, expansion = Mailbox(), Expansion(task.record.attempt, saved["iteration"])
         with self._watch.on():
             running = asyncio.create_task(
-                _play(self._functions[entry], task_for(task, mailbox), mailbox), name=f"agent function {entry}"
+                _play(self._functions[entry], task_for(task, saved["checkpoint"], mailbox), mailbox),
+                name=f"agent function {entry}",
             )
             running.add_done_callback(lambda _: mailbox.end())
             try:
@@ -45,8 +49,8 @@ class PythonEngine:
                         for event in before:
                             yield event
                     else:
-                        for event in _events(expansion, letter, entry):
-                            yield event
+                        for step in _events(expansion, letter, entry):
+                            yield step
                     if letter.answer is not None and not letter.answer.done():
                         letter.answer.set_result(answer)
                 _judge(running, entry)
@@ -79,7 +83,7 @@ async def _play(function: AgentFunction, task: Task, mailbox: Mailbox) -> None:
         raise RuntimeError(f"it called exit({error.code!r})") from error
 
 
-def _events(expansion: Expansion, letter: Letter, entry: str) -> list[Event]:
+def _events(expansion: Expansion, letter: Letter, entry: str) -> list[Event | Saved]:
     if isinstance(letter.content, Forward):
         return [letter.content.event]
     assert not isinstance(letter.content, OwnCall)

@@ -7,6 +7,7 @@ from time import monotonic
 from runcast_events.events import (
     Event,
     IterationComplete,
+    IterationReset,
     IterationStart,
     Output,
     OutputComplete,
@@ -20,6 +21,7 @@ from runcast_events.events import (
     ToolError,
     Usage,
 )
+from runcast_worker.engines import Saved
 from runcast_worker.engines.python.steps import NextIteration, Say, Step, Think, ToolEnded, ToolStarted, Used
 from runcast_worker.tools import ARGUMENTS_BYTES
 
@@ -49,8 +51,9 @@ class WrongStep(ValueError):
 class Expansion:
     """Of one run. Nothing is told twice, and nothing that is not open is added to."""
 
-    def __init__(self) -> None:
-        self._iteration = 0
+    def __init__(self, attempt: int = 1, iteration: int = 0) -> None:
+        """`iteration`: the last one of an earlier attempt, whose checkpoint this one goes on from."""
+        self._attempt, self._iteration, self._began = attempt, iteration, False
         self._index = 0  # of the next call in its iteration
         self._parts = 0
         self._kind: type[Say] | type[Think] | None = None  # of the open part
@@ -59,14 +62,13 @@ class Expansion:
         self._usage: list[Used] = []  # of the open iteration
         self._calls: dict[str, tuple[ToolCallStart, float]] = {}
 
-    def events(self, step: Step) -> Iterator[Event]:
+    def events(self, step: Step) -> Iterator[Event | Saved]:
         """Raises WrongStep."""
         match step:
             case Say() | Think():
                 yield from self._add(step)
             case NextIteration():
-                yield from self.end()
-                yield self._begin()
+                yield from self._next(step)
             case ToolStarted():
                 yield from self._start(step)
             case ToolEnded():
@@ -78,6 +80,19 @@ class Expansion:
                 yield step
             case _:
                 raise WrongStep(f"{_shown(step)}: expected one of runcast_worker.python's steps, such as Say(text)")
+
+    def _next(self, step: NextIteration) -> Iterator[Event | Saved]:
+        *before, complete = self.end()
+        yield from before
+        if step.checkpoint is None:
+            yield complete
+        else:
+            saved = {"iteration": self._iteration, "checkpoint": step.checkpoint}
+            try:
+                yield Saved(complete, json.dumps(saved, allow_nan=False).encode())
+            except (TypeError, ValueError) as error:
+                raise WrongStep(f"{_shown(step)}: its checkpoint is no JSON: {error}") from None
+        yield from self._begin()
 
     def own_call(self) -> tuple[list[Event], int, int]:
         """A call of our tools begins: the events before it, its iteration and its index there."""
@@ -92,14 +107,17 @@ class Expansion:
         yield IterationComplete(iteration=self._iteration, **total)
         self._usage = []
 
-    def _begin(self) -> Event:
+    def _begin(self) -> Iterator[Event]:
         self._iteration += 1
         self._index = 0
-        return IterationStart(iteration=self._iteration)
+        if self._attempt > 1 and not self._began:  # whoever died in it has left open what it said so far
+            yield IterationReset(iteration=self._iteration)
+        self._began = True
+        yield IterationStart(iteration=self._iteration)
 
     def _opened(self) -> Iterator[Event]:
-        if not self._iteration:
-            yield self._begin()
+        if not self._began:
+            yield from self._begin()
 
     def _next_index(self) -> int:
         self._index += 1
@@ -116,7 +134,7 @@ class Expansion:
                 yield self._open(type(step))
             letter, _, delta, _ = _PARTS[type(step)]
             piece = text[at : at + DELTA_CHARS]
-            yield delta(iteration=self._iteration, part_id=f"{letter}{self._parts}", delta=piece, offset=self._size)
+            yield delta(iteration=self._iteration, part_id=self._part_id(letter), delta=piece, offset=self._size)
             self._text.append(piece)
             self._size += len(piece)
 
@@ -124,14 +142,17 @@ class Expansion:
         self._kind, self._size, self._text = kind, 0, []
         self._parts += 1
         letter, start, _, _ = _PARTS[kind]
-        return start(iteration=self._iteration, part_id=f"{letter}{self._parts}")
+        return start(iteration=self._iteration, part_id=self._part_id(letter))
+
+    def _part_id(self, letter: str) -> str:
+        return f"{letter}{self._parts}" if self._attempt == 1 else f"{letter}{self._parts}a{self._attempt}"
 
     def _close(self) -> Iterator[Event]:
         if self._kind is not None:
             letter, _, _, complete = _PARTS[self._kind]
             content = "".join(self._text)
             self._kind, self._text = None, []
-            yield complete(iteration=self._iteration, part_id=f"{letter}{self._parts}", content=content)
+            yield complete(iteration=self._iteration, part_id=self._part_id(letter), content=content)
 
     def _start(self, step: ToolStarted) -> Iterator[Event]:
         if step.id in self._calls:

@@ -25,7 +25,10 @@ class Think:
 
 @dataclass(frozen=True, slots=True)
 class NextIteration:
-    """The model's next turn begins. The first begins by itself, so this stands between turns."""
+    """The model's next turn begins. The first begins by itself, so this stands between turns. `checkpoint`: JSON that
+    another attempt is given as `task.checkpoint`, should this one's worker die or be deployed after it."""
+
+    checkpoint: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)

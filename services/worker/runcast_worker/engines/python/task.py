@@ -28,7 +28,8 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Task:
     """One attempt at one task. `prompt`, `model` and `params` are the request's; `options` are the agent's, from the
-    agents file. `workspace`: a folder of the session's own, absolute. `tools`: what the agent may call."""
+    agents file. `workspace`: a folder of the session's own, absolute. `tools`: what the agent may call.
+    `checkpoint`: of the last NextIteration that an earlier attempt yielded; None: begin."""
 
     id: str
     session_id: str
@@ -40,6 +41,7 @@ class Task:
     workspace: Path
     read_only: bool
     tools: Sequence[Offer]
+    checkpoint: Any
     _conversation: Callable[[], Awaitable[Sequence[Message]]] = field(repr=False)
     _tools: Tools = field(repr=False)
     _mailbox: Mailbox = field(repr=False)
@@ -69,7 +71,7 @@ class Task:
         await self._mailbox.deliver(step)
 
 
-def task_for(task: EngineTask, mailbox: Mailbox) -> Task:
+def task_for(task: EngineTask, checkpoint: Any, mailbox: Mailbox) -> Task:
     record, where = task.record, task.surroundings
     return Task(
         id=record.id,
@@ -82,6 +84,7 @@ def task_for(task: EngineTask, mailbox: Mailbox) -> Task:
         workspace=where.workspace,
         read_only=where.read_only,
         tools=[Offer(tool.name, tool.description, tool.arguments.model_json_schema()) for tool in task.tools.offered],
+        checkpoint=checkpoint,
         _conversation=task.conversation,
         _tools=task.tools,
         _mailbox=mailbox,
