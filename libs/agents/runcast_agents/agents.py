@@ -58,6 +58,7 @@ _ONLY: dict[str, tuple[EngineName, ...]] = {
     "options": ("python",),
     "command": ("process",),
     "env": ("process",),
+    "restart": ("process",),
     "patterns": ("process",),
 }
 """A key that would have no effect is refused: who wrote it expects one."""
@@ -107,6 +108,8 @@ class Agent(BaseModel):
     """The program and its arguments; `{prompt}` in them is the task's prompt."""
     env: dict[str, str] = {}
     """For the command, besides what every program in the sandbox gets; `${NAME}` as for an MCP server."""
+    restart: bool = True
+    """Start the command again where its worker died or was deployed in the middle. Else the task fails then."""
     patterns: Annotated[dict[Name, Pattern], Field(max_length=PATTERNS)] = {}
     """What to extract from the lines: the group `value`, or the first group, or the whole match."""
 

@@ -40,6 +40,10 @@ def agents_file(tmp_path: Path) -> Path:
         [agents.shell]
         engine = "process"
         command = ["/bin/sh", "-c", "{{prompt}}"]
+        [agents.once]
+        engine = "process"
+        command = ["/bin/sh", "-c", "{{prompt}}"]
+        restart = false
         [agents.small]
         engine = "process"
         command = ["/bin/sh", "-c", "{{prompt}}"]
@@ -357,3 +361,18 @@ def _commands(mark: str) -> list[str]:
         if line.startswith("sleep\0") and mark in line:
             found.append(line)
     return found
+
+
+@pytest.mark.parametrize(("agent", "ends", "started"), [("shell", "task_complete", 2), ("once", "task_failed", 1)])
+async def test_a_command_whose_worker_ended_is_started_again_or_fails(
+    client: Client, start_worker: StartWorker, tmp_path: Path, agent: str, ends: str, started: int
+) -> None:
+    """As the agents file says: a process cannot go on where it was."""
+    began = tmp_path / "workspaces/default/s1/began"
+    async with start_worker():
+        task_id = await client.submit("echo x >> began; [ $(wc -l < began) = 2 ] || sleep 60", agent=agent)
+        await wait_until(began.exists)
+    async with start_worker():
+        log = await client.ended(task_id)
+    assert log[-1].type == ends
+    assert len(began.read_text().split()) == started

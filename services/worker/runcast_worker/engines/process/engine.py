@@ -37,6 +37,8 @@ class ProcessEngine:
         self._sample_s = sample_s
 
     async def run(self, task: EngineTask) -> AsyncGenerator[Event, None]:
+        if task.record.attempt > 1 and not task.agent.restart:
+            raise EngineError("its worker ended in the middle of the command, which is not started again", "process")
         argv, environ = _launch(task)
         where, telling = task.surroundings, _Telling(task)
         began = monotonic()
