@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as StoreError
 
 from runcast_events.events import ApprovalRequired
 from runcast_events.log import Write
+from runcast_tasks.queue import Queue
 from tests.api.running import Api, problem
 from tests.attempts import claim
 
@@ -34,6 +36,44 @@ async def test_a_queued_task_is_paused_and_resumed(api: Api, redis: Redis) -> No
         answer = await api.client.post(f"/api/tasks/{task_id}/resume")
         assert (answer.status_code, answer.json()) == (202, {"task_id": task_id, "state": "queued"})
     assert await redis.zcard("runcast:rings") >= 1
+
+
+@pytest.mark.parametrize("command", ["resume", "approvals/1.0"])
+@pytest.mark.parametrize("away", ["ring", "expect"])
+async def test_what_is_accepted_is_found_by_its_hint(
+    api: Api, redis: Redis, monkeypatch: pytest.MonkeyPatch, command: str, away: str
+) -> None:
+    """Also where the queue store is away after the append; away before it, the command is refused and not done."""
+    task_id = await (waiting(api, redis) if "/" in command else api.submit(session_id="s1"))
+    if command == "resume":
+        await api.client.post(f"/api/tasks/{task_id}/pause")
+    rested = (await api.client.get(f"/api/tasks/{task_id}")).json()["state"]
+    await redis.delete("runcast:rings", "runcast:due")  # rung for, and forgotten by the reaper while it rests
+
+    async def broken(*_: object) -> None:
+        raise StoreError("away")
+
+    body = {"decision": "approved"} if "/" in command else None
+    with monkeypatch.context() as patched:
+        patched.setattr(Queue, away, broken)
+        answer = await api.client.post(f"/api/tasks/{task_id}/{command}", json=body)
+    state = (await api.client.get(f"/api/tasks/{task_id}")).json()["state"]
+    if away == "expect":
+        problem(answer, 503, "store_unavailable")
+        assert state == rested
+    else:
+        assert (answer.status_code, state) == (202, "queued")
+        assert await redis.zrange("runcast:due", 0, -1) == [f"default/{task_id}".encode()]
+
+
+async def test_to_resume_what_runs_does_not_put_the_reaper_off(api: Api, redis: Redis) -> None:
+    """Its worker may be gone, and somebody may ask for ever."""
+    task_id = await api.submit(session_id="s1")
+    attempt = await claim(redis)
+    await attempt.append(api.state["log"], attempt.started())
+    await redis.zadd("runcast:due", {f"default/{task_id}": 1})
+    assert (await api.client.post(f"/api/tasks/{task_id}/resume")).json()["state"] == "running"
+    assert await redis.zscore("runcast:due", f"default/{task_id}") == 1
 
 
 async def test_an_illegal_move_is_a_conflict_that_names_the_state(api: Api, redis: Redis) -> None:

@@ -13,6 +13,7 @@ from runcast_api.state import ApiState, State, to_the_end
 from runcast_api.tasks import CALLER
 from runcast_events.events import ApprovalResolved
 from runcast_service.problem import Problem, responses
+from runcast_tasks.control import NOBODY_RUNS
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ async def tasks_resume(task_id: TaskId, state: ApiState) -> CommandReceipt:
     """Idempotent. It goes on where it was, on any worker."""
 
     async def resume() -> str:
+        await _expect(state, task_id)
         return await _go_on(state, task_id, await state["control"].resume(task_id, CALLER))
 
     return CommandReceipt.of(task_id, await to_the_end(state, resume()))
@@ -85,17 +87,28 @@ async def tasks_approve(task_id: TaskId, tool_call_id: str, body: ApprovalReques
 
     async def decide() -> str:
         approval = ApprovalResolved.model_validate(decided)
+        await _expect(state, task_id)
         return await _go_on(state, task_id, await state["control"].decide(task_id, approval, body.reason))
 
     return CommandReceipt.of(task_id, await to_the_end(state, decide()))
 
 
+async def _expect(state: State, task_id: str) -> None:
+    """Leave the reaper's hint about a task before it is queued again, so that it is found whatever happens to us or to
+    the queue store afterwards. Of one that rests on, the reaper drops it. A running one's hint is its attempt's: to set
+    it would put off the reaper's look for as long as somebody repeats the command."""
+    (found,) = await state["records"].summaries([task_id])
+    if found is not None and found.state in NOBODY_RUNS:
+        await state["queue"].expect(state["tenant"], task_id)
+
+
 async def _go_on(state: State, task_id: str, now: str) -> str:
-    """Have a task that is queued again found by a worker."""
+    """Have a task that is queued again found by a worker at once. The hint is left once more: the reaper may have
+    dropped the first one while the task still rested."""
     if now == "queued":
         try:
-            await state["queue"].expect(state["tenant"], task_id)
             await state["queue"].ring(state["tenant"], task_id)
-        except (RedisError, OSError) as error:  # it is in the log; asked again, it is rung for again
-            logger.warning("queued again, and not rung for: %s", error, extra={"task_id": task_id})
+            await state["queue"].expect(state["tenant"], task_id)
+        except (RedisError, OSError) as error:  # it is in the log, so it is done
+            logger.warning("queued again, to be found by its hint: %s", error, extra={"task_id": task_id})
     return now
