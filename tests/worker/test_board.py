@@ -78,4 +78,8 @@ def test_iterations_and_calls_are_counted_over_attempts() -> None:
     """By the store, as usage is."""
     start = ToolCallStart(tool_call_id="1.0", tool_name="shell", arguments={})
     written = [*Board().writes(IterationStart(iteration=1)), *Board().writes(start)]
-    assert [(w.kind, w.field, w.value) for w in written] == [("tally", "iterations", "1"), ("tally", "tool_calls", "1")]
+    assert [(w.kind, w.field, w.value) for w in written] == [
+        ("tally", "iterations", "1"),
+        ("record", "iteration", "1"),
+        ("tally", "tool_calls", "1"),
+    ]

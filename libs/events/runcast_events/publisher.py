@@ -5,8 +5,9 @@ the next. The ring keeps what was acknowledged lately, since a store that is res
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -183,6 +184,11 @@ class Publisher:
             self.control.set()
         async with self._progress:
             self._progress.notify_all()
+
+    def remember(self, checkpoint: bytes | None, journal: Mapping[str, Mapping[str, object]]) -> None:
+        """What this attempt goes on from: a store that loses it is given it back."""
+        self._checkpoint = checkpoint
+        self._journal = {name: json.dumps(entry, ensure_ascii=False).encode() for name, entry in journal.items()}
 
     def _remember(self, write: Write) -> None:
         value = write.value if isinstance(write.value, bytes) else write.value.encode()

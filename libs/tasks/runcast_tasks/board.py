@@ -4,7 +4,15 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runcast_events.events import Event, PhaseComplete, PhaseStart, PlanCreated, TodosUpdated, TokenUsage
+from runcast_events.events import (
+    Event,
+    IterationStart,
+    PhaseComplete,
+    PhaseStart,
+    PlanCreated,
+    TodosUpdated,
+    TokenUsage,
+)
 from runcast_events.log import Write
 
 _NOTHING: tuple[Write, ...] = ()
@@ -22,7 +30,8 @@ class Board:
             "phase_complete": self._phase_complete,
             "todos_updated": _todos,
             "token_usage": _usage,
-            "iteration_start": lambda _: (Write("tally", "iterations", "1"),),
+            "iteration_start": _iteration,
+            "output_complete": lambda event: (Write("record", "answer", event.content),),
             "tool_call_start": lambda _: (Write("tally", "tool_calls", "1"),),
         }
 
@@ -54,6 +63,11 @@ class Board:
 
     def _written(self) -> Sequence[Write]:
         return (Write("session", "plan", json.dumps(self._plan, ensure_ascii=False)),)
+
+
+def _iteration(event: IterationStart) -> Sequence[Write]:
+    """How often one began, for the limits; and the last one, for the end."""
+    return Write("tally", "iterations", "1"), Write("record", "iteration", str(event.iteration))
 
 
 def _todos(event: TodosUpdated) -> Sequence[Write]:

@@ -28,7 +28,8 @@ class TaskRecord:
     """What the store knows of a task. Times are server ms. `outcome`: the terminal event's payload, decoded.
     `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
     `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far;
-    `tallied`: the same and their iterations and tool calls, as the append script added them up."""
+    `tallied`: the same and their iterations and tool calls, as the append script added them up.
+    `answer`: the last output that was completed; `iteration`: the last one that began."""
 
     id: str
     session_id: str
@@ -49,6 +50,8 @@ class TaskRecord:
     outcome: dict[str, object] | None
     usage: Usage
     tallied: Mapping[str, float]
+    answer: str
+    iteration: int
 
 
 USAGE = ("input", "output", "cached", "cost_usd", "unpriced")
@@ -89,6 +92,8 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         terminal_id=EventId.parse(fields["terminal_id"]) if "terminal_id" in fields else None,
         outcome=json.loads(fields["outcome"]) if "outcome" in fields else None,
         usage=parse_usage({name: fields[TALLIED + name] for name in USAGE if TALLIED + name in fields}),
+        answer=fields.get("answer", ""),
+        iteration=int(fields.get("iteration", 0)),
         tallied={
             name.removeprefix(TALLIED): float(value) for name, value in fields.items() if name.startswith(TALLIED)
         },

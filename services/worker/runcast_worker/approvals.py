@@ -21,27 +21,33 @@ class Approvals:
         self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
     ) -> ApprovalRequired | None:
         """What is to be asked before the call can be made. None: nothing, or it was decided."""
-        call_id = f"{iteration}.{index}"
-        if name not in self._tools or self._journal.decision(call_id) is not None:
+        asked = self._asked(iteration, index, name, arguments)
+        return asked if asked is not None and self._journal.decision(asked) is None else None
+
+    def decided(
+        self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]
+    ) -> tuple[dict[str, JsonValue], ToolFailed | None]:
+        """The arguments to call with, which may be others than the model's; and the failure, where it was rejected."""
+        asked = self._asked(iteration, index, name, arguments)
+        decision = None if asked is None else self._journal.decision(asked)
+        if decision is None:
+            return arguments, None
+        if decision["decision"] == "rejected":
+            return arguments, _rejected(decision)
+        return arguments if decision.get("arguments") is None else decision["arguments"], None
+
+    def _asked(self, iteration: int, index: int, name: str, arguments: dict[str, JsonValue]) -> ApprovalRequired | None:
+        if name not in self._tools:
             return None
         return ApprovalRequired.model_validate(
             {
                 "iteration": iteration,
-                "tool_call_id": call_id,
+                "tool_call_id": f"{iteration}.{index}",
                 "tool_name": name,
                 "arguments": self._redactor().value(arguments),
                 "reason": f"the agent may use {name} only where somebody approves",
             }
         )
-
-    def decided(self, call_id: str, arguments: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], ToolFailed | None]:
-        """The arguments to call with, which may be others than the model's; and the failure, where it was rejected."""
-        decision = self._journal.decision(call_id)
-        if decision is None:
-            return arguments, None
-        if decision["decision"] == "rejected":
-            return arguments, _rejected(decision)
-        return decision.get("arguments") or arguments, None
 
 
 def _rejected(decision: Mapping[str, Any]) -> ToolFailed:

@@ -38,7 +38,7 @@ def asked_for(kind: str, requests: Mapping[str, Mapping[str, object]]) -> Asked 
 
 async def waiting_cancel(requests: Requests) -> Asked | None:
     """The cancel request that waits, if one does. Raises RedisError and OSError."""
-    return asked_for("cancel", await requests.read())
+    return asked_for("cancel", await requests.orders())
 
 
 class Watch:
@@ -61,7 +61,7 @@ class Watch:
             except TimeoutError:
                 pass
             try:
-                requests = await self._requests.read()
+                requests = await self._requests.orders()
             except (RedisError, OSError) as error:
                 logger.warning("control requests cannot be read: %s", error, extra={"task_id": self._task_id})
                 continue

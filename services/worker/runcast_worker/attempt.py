@@ -60,7 +60,7 @@ class Attempt:
         self._record = claim.record
         self._envelope = Envelope(claim.record.session_id, claim.record.id, claim.record.attempt)
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
-        self._writer = Writer(self._publisher, self._envelope, deps.metrics, claim.record.usage)
+        self._writer = Writer(self._publisher, self._envelope, deps.metrics, claim.record)
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
         requests = Requests(deps.events, claim.hold.keys, claim.record.id)
@@ -129,9 +129,12 @@ class Attempt:
             TaskStarted(worker=self._deps.name, workspace=workspace.origin, sandbox=self._deps.sandbox.tier)
         )
         ending = await self._until_stopped(self._play(agent, workspace), agent.limits.wall_time_s)
-        if ending is None or ending.whole:
+        if ending is None or ending.open == "closed":
             for event in self._writer.transcript.closing():
                 await self._writer.write(event)
+        elif ending.open == "interrupted":
+            for event in self._writer.transcript.closing(iteration=False):
+                await self._writer.interrupt(event)
         if ending is None:
             return await self._complete(int((monotonic() - began) * 1000))
         return await self._end(ending)
@@ -152,12 +155,12 @@ class Attempt:
             if playing.done():
                 return self._judge(playing)
             if lapsed.done():
-                return Ending(TaskRequeued(reason="lease_lost"))
+                return Ending(TaskRequeued(reason="lease_lost"), open="interrupted")
             if asked.done():
                 stopping = playing.cancel()  # first: while the store is away the publisher may hold up what is written
                 await self._writer.write(asked.result().event(TaskCancelling))
                 return Ending(asked.result().event(TaskCancelled))
-            return Ending(TaskRequeued(reason="drain"))
+            return Ending(TaskRequeued(reason="drain"), open="interrupted")
         finally:
             for task in watched:
                 # Once: a second time would break into the end of its tools. task.cancelling() does not tell: a timeout
@@ -194,7 +197,7 @@ class Attempt:
         engine = self._deps.engines[agent.engine]
         turn, saved = TURN, False
         async with (
-            open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher.acknowledged) as task,
+            open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher) as task,
             aclosing(engine.run(task)) as events,
         ):
             async for step in events:

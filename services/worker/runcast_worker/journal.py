@@ -10,22 +10,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from runcast_events.events import Event, ToolCallComplete, ToolCallStart
+from runcast_events.events import ApprovalRequired, Event, ToolCallComplete, ToolCallStart
 from runcast_events.log import Write
 
-APPROVAL = "approval:"
-"""Before the id of the call that a decision is about."""
+APPROVAL, REQUIRED = "approval:", "required:"
+"""Before the id of the call that a decision is about, and of the call that it was asked for."""
 Begun = Literal["begun"]
 CALL_EVENTS = frozenset({"tool_call_start", "tool_call_complete"})
 """Those that have an entry."""
 
 
 class Journal:
-    """`earlier`: entries of the attempts before this one, by call id: {name, digest, complete}."""
+    """`earlier`: entries of the attempts before this one, by call id: {name, digest, complete, closed}; `closed`: the
+    log shows an end, but not the call's own."""
 
     def __init__(self, earlier: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         entries = dict(earlier or {})
-        self._decisions = {name: entries.pop(name) for name in list(entries) if name.startswith(APPROVAL)}
+        self._decisions = {name: entries.pop(name) for name in list(entries) if name.startswith((APPROVAL, REQUIRED))}
         self._earlier = entries
         self._digests: dict[str, str] = {}
 
@@ -36,16 +37,21 @@ class Journal:
             return None
         return "begun" if entry["complete"] is None else ToolCallComplete.model_validate(entry["complete"])
 
-    def decision(self, call_id: str) -> Mapping[str, Any] | None:
-        """What somebody decided about a call: {decision, by, arguments, reason}; None: nothing yet."""
-        return self._decisions.get(APPROVAL + call_id)
+    def decision(self, required: ApprovalRequired) -> Mapping[str, Any] | None:
+        """What somebody decided about this very call: {decision, by, arguments, reason}; None: nothing yet. What was
+        decided about another one that had its id does not count."""
+        asked = self._decisions.get(REQUIRED + required.tool_call_id)
+        if asked is None or asked["digest"] != _digest(required.tool_name, required.arguments, None):
+            return None
+        return self._decisions.get(APPROVAL + required.tool_call_id)
 
     def knows(self, event: Event) -> bool:
         """Whether an earlier attempt has written this event of a call."""
         if not self._earlier:
             return False
         if isinstance(event, ToolCallStart):
-            return self._same(event) is not None
+            entry = self._same(event)
+            return entry is not None and not entry.get("closed")
         if isinstance(event, ToolCallComplete):
             entry = self._earlier.get(event.tool_call_id)
             return entry is not None and entry["complete"] is not None
@@ -61,6 +67,10 @@ class Journal:
             return (self._entry(event, event.model_dump(mode="json", exclude_unset=True)),)
         return ()
 
+    def interrupted(self, event: ToolCallComplete) -> Sequence[Write]:
+        """Of a call that the attempt stops and the log shows as ended, although nobody knows what it did."""
+        return (self._entry(event, None, closed=True),)
+
     def _same(self, start: ToolCallStart) -> Mapping[str, Any] | None:
         entry = self._earlier.get(start.tool_call_id)
         if entry is None or entry["digest"] != digest(start):
@@ -68,16 +78,31 @@ class Journal:
         self._digests[start.tool_call_id] = entry["digest"]
         return entry
 
-    def _entry(self, event: ToolCallStart | ToolCallComplete, complete: dict[str, Any] | None) -> Write:
+    def _entry(
+        self, event: ToolCallStart | ToolCallComplete, complete: dict[str, Any] | None, *, closed: bool = False
+    ) -> Write:
         entry = {
             "name": event.tool_name,
             "digest": self._digests.get(event.tool_call_id, ""),
             "complete": complete,
+            "closed": closed,
         }
         return Write("journal", event.tool_call_id, json.dumps(entry, ensure_ascii=False))
 
 
 def digest(start: ToolCallStart) -> str:
     """Of what the call is, as the log shows it."""
-    shown = json.dumps([start.tool_name, start.arguments, start.raw_arguments], sort_keys=True)
-    return hashlib.sha256(shown.encode()).hexdigest()
+    return _digest(start.tool_name, start.arguments, start.raw_arguments)
+
+
+def required_writes(required: ApprovalRequired) -> Sequence[Write]:
+    """What goes with the event that asks for an approval: for whoever decides, and which call it is about."""
+    about = {"digest": _digest(required.tool_name, required.arguments, None)}
+    return (
+        Write("record", "approval", required.model_dump_json()),
+        Write("journal", REQUIRED + required.tool_call_id, json.dumps(about)),
+    )
+
+
+def _digest(name: str, arguments: Mapping[str, Any], raw_arguments: str | None) -> str:
+    return hashlib.sha256(json.dumps([name, arguments, raw_arguments], sort_keys=True).encode()).hexdigest()

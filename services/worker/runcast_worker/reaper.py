@@ -83,9 +83,11 @@ class Reaper:
             record = await Records(deps.events, deps.keyspace, check_tenant(tenant)).task(check_task_id(task_id))
         except (NotFound, InvalidId):
             return await self._forget(tenant, task_id)
+        keys = deps.keyspace.session(tenant, record.session_id)
+        if record.state in RESTING:
+            await end_interrupted(deps, tenant, keys, task_id)
         if record.state in TERMINAL or record.state in RESTING:
             return await self._forget(tenant, task_id)
-        keys = deps.keyspace.session(tenant, record.session_id)
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]
         lease_ms = await deps.events.pttl(keys.lease)
         if monotonic() - asked_at > ttl_s / 2:

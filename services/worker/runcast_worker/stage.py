@@ -1,12 +1,13 @@
 """What an engine is given for one attempt: where it works, its tools and their servers, the session's memory."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from runcast_agents import Agent
 from runcast_events.patience import patiently
+from runcast_events.publisher import Publisher
 from runcast_tasks.board import Board
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
@@ -29,13 +30,14 @@ async def open_stage(
     agent: Agent,
     workspace: Workspace,
     writer: Writer,
-    acknowledged: Callable[[], Awaitable[object]],
+    publisher: Publisher,
 ) -> AsyncIterator[EngineTask]:
     """Until the block ends; then nothing of it runs any more. A store that is away is waited for.
     Raises EngineError."""
     keys = claim.hold.keys
     requests = Requests(deps.events, keys, claim.record.id)
     found = await patiently(lambda: read_takeover(deps.events, keys, claim.record.id))
+    publisher.remember(found.checkpoint, found.journal)
     writer.board, writer.journal = Board(found.plan), Journal(found.journal)
     surroundings = Surroundings(
         workspace.folder,
@@ -49,7 +51,7 @@ async def open_stage(
         toolbox = Toolbox(
             surroundings,
             agent.tools,
-            acknowledged,
+            publisher.acknowledged,
             deps.metrics,
             more=await _served(stack, agent, surroundings),
             redactor=deps.redactor,

@@ -38,7 +38,7 @@ RAW_BYTES = 8 * 1024
 """Of what a model said instead of arguments."""
 
 _INTERRUPTED = ToolFailed(
-    "interrupted", "the worker died in the middle of this call; what it did is not known. Look before you repeat it"
+    "interrupted", "its worker stopped in the middle of this call; what it did is not known. Look before you repeat it"
 )
 _FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
 
@@ -114,7 +114,7 @@ class Toolbox:
         if wanted is not None:
             raise HandOver(wanted)
         call_id, began, outcome = f"{iteration}.{index}", monotonic(), "stopped"
-        arguments, rejected = self._approvals.decided(call_id, arguments)
+        arguments, rejected = self._approvals.decided(iteration, index, name, arguments)
         redactor, name = self._redactor(), writable(name)
         shown: dict[str, Any] = {"arguments": {}}
         refused: ToolFailed | None = None

@@ -60,15 +60,16 @@ def _in(iteration: int | None) -> dict[str, Any]:
 
 
 class Transcript:
-    """Shown every event of an attempt's engine, in order. `before`: what earlier attempts of the task took."""
+    """Shown every event of an attempt's engine, in order. `before`, `final_answer`, `iterations`: what earlier
+    attempts of the task took, said, and came to."""
 
-    def __init__(self, before: Usage | None = None) -> None:
+    def __init__(self, before: Usage | None = None, final_answer: str = "", iterations: int = 0) -> None:
         self._before = before or Usage()
         self._open: dict[tuple[type[Event], str], _Part | _Call] = {}  # by what closes it, in the order of opening
         self._iteration: int | None = None
         self._usage: list[TokenUsage] = []
-        self.final_answer = ""
-        self.iterations = 0
+        self.final_answer = final_answer
+        self.iterations = iterations
         self._see: dict[str, Callable[[Any], None]] = {
             "output": lambda event: self._delta(OutputComplete, event),
             "thinking": lambda event: self._delta(ThinkComplete, event),
@@ -89,10 +90,11 @@ class Transcript:
         if see is not None:
             see(event)
 
-    def closing(self) -> list[Event]:
-        """The events that close what is open, the innermost first. Nothing is open afterwards."""
+    def closing(self, *, iteration: bool = True) -> list[Event]:
+        """The events that close what is open, the innermost first. `iteration`: that too; else another attempt goes on
+        in it."""
         events = [opened.close() for opened in reversed(self._open.values())]
-        if self._iteration is not None:
+        if iteration and self._iteration is not None:
             events.append(IterationComplete(iteration=self._iteration))
         for event in events:
             self.see(event)
@@ -137,7 +139,7 @@ class Transcript:
 
     def _iteration_start(self, event: IterationStart) -> None:
         self._iteration = event.iteration
-        self.iterations += 1
+        self.iterations = max(self.iterations, event.iteration)
 
     def _iteration_reset(self, event: IterationReset) -> None:
         """Its open parts are dropped, by every reader; its calls are not."""

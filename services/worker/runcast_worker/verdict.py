@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import ApprovalRequired, Event, TaskFailed
 from runcast_events.log import Write
 from runcast_worker.engines import EngineError, HandOver
+from runcast_worker.journal import required_writes
 from runcast_worker.redaction import Redactor
 
 logger = logging.getLogger(__name__)
@@ -16,12 +17,12 @@ MESSAGE_CHARS = 2000
 
 
 class Ending(NamedTuple):
-    """The event that an attempt ends with, and what is written with it. `whole`: what is open is closed before it;
-    where the task goes on later it stays open."""
+    """The event that an attempt ends with, and what is written with it. `open`: what happens before to what is open: it
+    is closed for good, or closed where another attempt takes it up again, or there is nothing."""
 
     event: Event
     writes: Sequence[Write] = ()
-    whole: bool = True
+    open: Literal["closed", "interrupted", "nothing"] = "closed"
 
 
 class Verdict:
@@ -55,5 +56,5 @@ class Verdict:
 def _handed_over(error: HandOver) -> Ending:
     writes = [] if error.checkpoint is None else [Write("checkpoint", "", error.checkpoint)]
     if isinstance(error.event, ApprovalRequired):
-        writes.append(Write("record", "approval", error.event.model_dump_json()))
-    return Ending(error.event, writes, whole=False)
+        writes += required_writes(error.event)
+    return Ending(error.event, writes, "nothing")

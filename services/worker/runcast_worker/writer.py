@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from runcast_events.codec import Envelope
-from runcast_events.events import Event, Usage
+from runcast_events.events import Event, ToolCallComplete
 from runcast_events.log import Write
 from runcast_events.publisher import Publisher
 from runcast_tasks.board import Board
+from runcast_tasks.record import TaskRecord
 from runcast_tasks.submit import message
 from runcast_worker.engines import Saved
 from runcast_worker.journal import CALL_EVENTS, Journal
@@ -15,12 +16,12 @@ from runcast_worker.transcript import Transcript
 
 
 class Writer:
-    """Writes the events of one attempt, in order. `before`: what earlier attempts took."""
+    """Writes the events of one attempt, in order. `record`: of the task as it was claimed."""
 
-    def __init__(self, publisher: Publisher, envelope: Envelope, metrics: Metrics, before: Usage) -> None:
+    def __init__(self, publisher: Publisher, envelope: Envelope, metrics: Metrics, record: TaskRecord) -> None:
         self._publish, self._encode, self._metrics = publisher.publish, envelope.encode, metrics
         self._written: dict[str, int] = {}
-        self.transcript = Transcript(before)
+        self.transcript = Transcript(record.usage, record.answer, record.iteration)
         self.board, self.journal = Board(), Journal()
 
     async def write(self, event: Event, writes: Sequence[Write] = ()) -> None:
@@ -35,6 +36,11 @@ class Writer:
         await self._publish(self._encode(event), (*writes, *self.board.writes(event)))
         self.transcript.see(event)
         self._written[kind] = self._written.get(kind, 0) + 1
+
+    async def interrupt(self, event: Event) -> None:
+        """Close something that another attempt takes up again: the journal does not take it for its end."""
+        writes = self.journal.interrupted(event) if isinstance(event, ToolCallComplete) else ()
+        await self._publish(self._encode(event), writes)
 
     def count(self) -> None:
         """Bring the metrics up to date; not for every event, since it costs more than all else."""

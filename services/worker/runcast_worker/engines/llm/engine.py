@@ -80,17 +80,20 @@ class LlmEngine:
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
             if calls:
                 history.called(await _use(task, outbox, iteration, calls, history.dump()))
-            await outbox.put(Saved(_complete(iteration, usage), history.dump()))
+            if not history.ended:  # else another attempt has told it
+                await outbox.put(Saved(_complete(iteration, usage), history.dump(ended=not calls)))
             if not calls and not await _hear(task, history, outbox):
                 return
 
 
 async def _hear(task: EngineTask, history: History, outbox: Outbox) -> bool:
     """Take what was said to the task meanwhile. False: nothing was."""
-    said = [each for each in await task.inputs() if history.heard(each)]
-    for each in said:
-        await outbox.delivered(Saved(MessageAdded(role="user", content=each.text), history.dump(), each))
-    return bool(said)
+    told = False
+    for each in await task.inputs():
+        if history.heard(each):  # one by one: what a checkpoint holds is no longer waiting to be heard
+            told = True
+            await outbox.delivered(Saved(MessageAdded(role="user", content=each.text), history.dump(), each))
+    return told
 
 
 def _complete(iteration: int, usage: Usage | None) -> IterationComplete:

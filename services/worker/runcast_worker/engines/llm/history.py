@@ -1,11 +1,13 @@
 """What a model is told: the session's conversation, the task, and what was said and done in it since."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
+from pydantic import BaseModel, ValidationError
 from pydantic_ai.messages import (
     ModelMessage,
-    ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
     ModelResponsePart,
@@ -20,6 +22,14 @@ from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
 from runcast_worker.engines.llm.parts import whole_characters
 
+logger = logging.getLogger(__name__)
+
+
+class _Checkpoint(BaseModel):
+    kind: Literal["llm-1"]
+    ended: bool
+    messages: list[ModelMessage]
+
 
 class History:
     """`conversation`: of the session's earlier tasks, oldest first."""
@@ -28,21 +38,29 @@ class History:
         self._instructions = instructions
         self._earlier = [self._message(message) for message in conversation]
         self._heard: set[str] = set()
+        self.ended = False
         self._own: list[ModelMessage] = [self._request([UserPromptPart(prompt)])]
 
     @classmethod
     def load(
         cls, instructions: str, conversation: Sequence[Message], prompt: str, checkpoint: bytes | None
     ) -> "History":
-        """As another attempt left it, if one did."""
+        """As another attempt left it, if one did. One that cannot be read, as of another engine, is left alone."""
         history = cls(instructions, conversation, prompt)
-        if checkpoint is not None:
-            history._own = ModelMessagesTypeAdapter.validate_json(checkpoint)
+        if checkpoint is None:
+            return history
+        try:
+            saved = _Checkpoint.model_validate_json(checkpoint)
+        except ValidationError as error:
+            logger.warning("a checkpoint of another kind: the task begins anew: %s", error.errors()[0]["type"])
+            return history
+        history._own, history.ended = saved.messages, saved.ended
         return history
 
-    def dump(self) -> bytes:
-        """What was said and done in this task; the earlier conversation is the session's."""
-        return ModelMessagesTypeAdapter.dump_json(self._own)
+    def dump(self, *, ended: bool = False) -> bytes:
+        """What was said and done in this task; the earlier conversation is the session's. `ended`: its last answer has
+        been told, with the end of its iteration."""
+        return _Checkpoint(kind="llm-1", ended=ended, messages=self._own).model_dump_json().encode()
 
     @property
     def answers(self) -> int:
@@ -67,6 +85,7 @@ class History:
         if said.name in self._heard:
             return False
         self._heard.add(said.name)
+        self.ended = False
         self._own.append(self._request([UserPromptPart(said.text)]))
         return True
 
