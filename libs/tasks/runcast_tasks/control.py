@@ -18,7 +18,7 @@ from runcast_events.log import EventLog, Write
 from runcast_events.states import TERMINAL
 from runcast_tasks import errors
 
-INPUTS = 100
+INPUTS = 32
 """Control requests that may wait for one task."""
 NOBODY_RUNS = ("queued", "paused", "waiting_approval")
 
@@ -78,13 +78,20 @@ class Control:
     async def resume(self, task_id: str, by: str) -> str:
         """Have a paused task run again; returns its state now: it is to be rung for. Idempotent: one that is queued or
         runs stays so. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
-        try:
-            await self._append(self._keys(task_id), task_id, TaskResumed(by=by), ("paused",))
-        except IllegalMove as illegal:
-            if illegal.state not in ("queued", "running"):
-                raise
-            return illegal.state
-        return "queued"
+        keys = self._keys(task_id)
+        for _ in range(5):  # it may pause between the two looks
+            try:
+                await self._append(keys, task_id, TaskResumed(by=by), ("paused",))
+                return "queued"
+            except IllegalMove as illegal:
+                if illegal.state not in ("queued", "running"):
+                    raise
+                state = illegal.state
+            # Whoever asked it to pause is overruled.
+            if not await self._redis.hdel(keys.control(task_id), "pause"):  # type: ignore[misc]
+                return state
+            await self._redis.publish(self._keyspace.control, f"{self._tenant}/{task_id}")
+        raise errors.TasksError(f"the task {task_id} changes hands too fast to be resumed; try again")
 
     async def decide(self, task_id: str, approval: ApprovalResolved, reason: str | None = None) -> str:
         """Decide about the call that a task waits for; returns its state now: it is to be rung for. Idempotent.
@@ -175,6 +182,12 @@ class Requests:
 
     def __init__(self, redis: Redis, keys: SessionKeys, task_id: str) -> None:
         self._redis, self._key = redis, keys.control(task_id)
+
+    async def orders(self) -> dict[str, dict[str, object]]:
+        """Those of which there is one of a kind: cancel, pause. What was said waits beside them and may be long."""
+        raw = await self._redis.hmget(self._key, ["cancel", "pause"])  # type: ignore[misc]
+        found = zip(("cancel", "pause"), raw, strict=True)
+        return {kind: json.loads(value) for kind, value in found if value is not None}
 
     async def read(self) -> dict[str, dict[str, object]]:
         """All requests by kind."""
