@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as StoreError
 
+from runcast_events.errors import Fenced
 from runcast_events.events import ApprovalRequired
 from runcast_events.log import Write
 from runcast_tasks.queue import Queue
@@ -64,6 +65,28 @@ async def test_what_is_accepted_is_found_by_its_hint(
     else:
         assert (answer.status_code, state) == (202, "queued")
         assert await redis.zrange("runcast:due", 0, -1) == [f"default/{task_id}".encode()]
+
+
+async def test_a_pause_between_claim_and_start_ends_the_hold(api: Api, redis: Redis) -> None:
+    """Who claimed it is fenced, also when it was resumed since; another may claim it at once."""
+    task_id = await api.submit(session_id="s1")
+    first = await claim(redis)
+    for command, state in (("pause", "paused"), ("resume", "queued")):
+        assert (await api.client.post(f"/api/tasks/{task_id}/{command}")).json()["state"] == state
+        with pytest.raises(Fenced):
+            await api.state["log"].append(first.hold, 1, [first.started()])
+    second = await claim(redis)
+    await second.append(api.state["log"], second.started(), second.complete())
+
+
+async def test_a_pause_behind_the_holder_leaves_the_holder_alone(api: Api, redis: Redis) -> None:
+    """The lease is another task's."""
+    await api.submit(session_id="s1")
+    behind = await api.submit(session_id="s1")
+    holder = await claim(redis)
+    await api.client.post(f"/api/tasks/{behind}/pause")
+    assert await redis.get(holder.hold.keys.lease) == f"{holder.task_id}|{holder.hold.fence}".encode()
+    await holder.append(api.state["log"], holder.started(), holder.complete())
 
 
 async def test_to_resume_what_runs_does_not_put_the_reaper_off(api: Api, redis: Redis) -> None:

@@ -181,11 +181,12 @@ if task ~= '' then
     next_task = redis.call('LINDEX', KEYS[6], 0) or ''
   end
   if new_state == 'paused' then redis.call('HDEL', KEYS[10], 'pause') end
-  if ends or (state == 'running' and new_state ~= 'running') then
-    -- The hold ends here. Whoever takes it from a running attempt also fences that attempt.
+  if ends or (new_state ~= state and (state == 'running' or (state == 'queued' and not attempt))) then
+    -- The hold ends here. Whoever takes it from an attempt, running or claimed and not started yet, also fences it.
     local lease = redis.call('GET', KEYS[11])
-    if lease and string.sub(lease, 1, #task + 1) == task .. '|' then redis.call('DEL', KEYS[11]) end
-    if not attempt and state == 'running' then
+    local held = lease and string.sub(lease, 1, #task + 1) == task .. '|'
+    if held then redis.call('DEL', KEYS[11]) end
+    if not attempt and (state == 'running' or (held and not ends)) then
       local raised = int(redis.call('HINCRBY', KEYS[2], 'fence', 1))
       redis.call('HSET', KEYS[3], 'fence', raised .. ':' .. writer, 'seq', '0')
     end
