@@ -46,10 +46,7 @@ NEVER = {
 ARQ = {"runcast_tasks.queue", "runcast_worker.doorbell"}
 DISTRIBUTIONS = {"pydantic_ai": "pydantic-ai-slim", "pydantic_core": "pydantic", "re2": "google-re2"}
 """Where the import's name is not the distribution's."""
-UNIMPORTED = {
-    "runcast_gateway": {"httptools", "uvloop"},
-    "runcast_worker": {"genai-prices", "httpx2", "psutil", "pydantic-ai-slim"},
-}
+UNIMPORTED = {"runcast_gateway": {"httptools", "uvloop"}}
 """Declared though nobody imports them: uvicorn takes them where they are installed."""
 
 LINES = 250
