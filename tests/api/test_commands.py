@@ -1,5 +1,6 @@
 """Pause, resume and approve over the api: receipts, problems, and that a worker is rung for."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,19 +12,24 @@ from runcast_events.events import ApprovalRequired
 from runcast_events.log import Write
 from runcast_tasks.queue import Queue
 from tests.api.running import Api, problem
-from tests.attempts import claim
+from tests.attempts import claim, session_keys
 
 
 async def waiting(api: Api, redis: Redis) -> str:
     """A task that waits for an approval of call 1.0."""
     task_id = await api.submit(session_id="s1")
+    await ask(api, redis, "1.0")
+    return task_id
+
+
+async def ask(api: Api, redis: Redis, call_id: str) -> None:
+    """Have an attempt of the session's task leave it waiting for an approval of this call."""
     attempt = await claim(redis)
-    required = ApprovalRequired(tool_call_id="1.0", tool_name="shell", arguments={"command": "ls"}, reason="policy")
+    required = ApprovalRequired(tool_call_id=call_id, tool_name="shell", arguments={"command": "ls"}, reason="policy")
     log = api.state["log"]
     await attempt.append(log, attempt.started())
     write = Write("record", "approval", required.model_dump_json())
     await log.append(attempt.hold, 2, [attempt.envelope.encode(required)], [write])
-    return task_id
 
 
 async def test_a_queued_task_is_paused_and_resumed(api: Api, redis: Redis) -> None:
@@ -125,6 +131,48 @@ async def test_an_approval_is_decided_once_and_asked_again_without_harm(api: Api
         assert (answer.status_code, answer.json()) == (202, {"task_id": task_id, "state": "queued"})
     answer = await api.client.post(f"/api/tasks/{task_id}/approvals/1.0", json={"decision": "rejected"})
     assert problem(answer, 409, "illegal_state")["state"] == "queued"
+
+
+async def test_a_decision_with_other_arguments_is_another_one(api: Api, redis: Redis) -> None:
+    """Told as too late, and not taken for accepted; the same one with the same arguments is, as often as one likes."""
+    task_id = await waiting(api, redis)
+    path = f"/api/tasks/{task_id}/approvals/1.0"
+    made = {"decision": "approved", "arguments": {"command": "ls", "all": True}}
+    for body in (made, {**made, "reason": "again"}):
+        assert (await api.client.post(path, json=body)).status_code == 202
+    for other in (None, {}, {"command": "ls", "all": 1}):
+        document = problem(
+            await api.client.post(path, json={"decision": "approved", "arguments": other}), 409, "illegal_state"
+        )
+        assert document["state"] == "queued"
+        assert document["detail"] == "the call 1.0 was decided about before, and otherwise: approved"
+    assert (await api.client.post(path, json=made)).status_code == 202
+
+
+@pytest.mark.parametrize(("late", "state"), [("approved", "waiting_approval"), ("rejected", None)])
+async def test_a_late_decision_changes_nothing(
+    api: Api, redis: Redis, monkeypatch: pytest.MonkeyPatch, late: str, state: str | None
+) -> None:
+    """Between its look and its append another is made, and the task waits for the next call by then."""
+    task_id, control = await waiting(api, redis), api.state["control"]
+    path, body = f"/api/tasks/{task_id}/approvals/1.0", {"decision": "approved"}
+    append = control._append
+
+    async def overtaken(*arguments: Any) -> str | None:
+        monkeypatch.undo()
+        assert (await api.client.post(path, json=body)).status_code == 202
+        await ask(api, redis, "2.0")
+        return await append(*arguments)
+
+    monkeypatch.setattr(control, "_append", overtaken)
+    answer = await api.client.post(path, json={"decision": late})
+    if state is None:
+        assert problem(answer, 409, "illegal_state")["state"] == "waiting_approval"
+    else:
+        assert (answer.status_code, answer.json()["state"]) == (202, state)
+    assert (await api.client.get(f"/api/tasks/{task_id}")).json()["state"] == "waiting_approval"
+    decisions = await redis.hgetall(session_keys().journal(task_id))
+    assert {name: json.loads(entry)["decision"] for name, entry in decisions.items()} == {b"approval:1.0": "approved"}
 
 
 @pytest.mark.parametrize(

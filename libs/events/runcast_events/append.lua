@@ -84,14 +84,16 @@ for i = first_event, count do
 end
 local ends = TERMINAL[new_state]
 
--- Everything is legal: write.
 local writes_at = 12 + 2 * count
 local checkpoint, interrupt = false, nil
 for i = 0, tonumber(ARGV[writes_at]) - 1 do
-  local kind = ARGV[writes_at + 1 + 3 * i]
+  local kind, field, value = unpack(ARGV, writes_at + 1 + 3 * i, writes_at + 3 + 3 * i)
   checkpoint = checkpoint or kind == 'checkpoint'
-  if kind == 'interrupt' then interrupt = ARGV[writes_at + 3 + 3 * i] end
+  if kind == 'interrupt' then interrupt = value end
+  if kind == 'unchanged' and redis.call('HGET', KEYS[3], field) ~= value then return {'ILLEGAL', state, ''} end
 end
+
+-- Everything is legal: write.
 if ends then redis.call('DEL', KEYS[8], KEYS[9], KEYS[10]) elseif checkpoint then redis.call('DEL', KEYS[8]) end
 
 local now = redis.call('TIME')

@@ -30,9 +30,10 @@ class Write(NamedTuple):
     `heard`: a control request, by its name, is done. `tally`: a number that is added to the field `usage_<field>` of
     both the task's record and the session's.
     `interrupt`: the task that is queued goes right behind the session's holder, and the value (JSON) is left for that
-    one as a control request `cancel`."""
+    one as a control request `cancel`.
+    `unchanged`: nothing is written; the field of the task's record must still have this value, else IllegalMove."""
 
-    kind: Literal["checkpoint", "journal", "record", "session", "message", "heard", "tally", "interrupt"]
+    kind: Literal["checkpoint", "journal", "record", "session", "message", "heard", "tally", "interrupt", "unchanged"]
     field: str
     value: bytes | str
 

@@ -3,7 +3,7 @@ one a control request is left, and its attempt writes the events."""
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -95,17 +95,30 @@ class Control:
 
     async def decide(self, task_id: str, approval: ApprovalResolved, reason: str | None = None) -> str:
         """Decide about the call that a task waits for; returns its state now: it is to be rung for. Idempotent.
-        Raises InvalidId, NotFound (also of the call), SessionDeleted, AlreadyTerminal, IllegalMove."""
+        Raises InvalidId, NotFound (also of the call), SessionDeleted, AlreadyTerminal, IllegalMove, AlreadyDecided."""
         keys, call_id = self._keys(task_id), approval.tool_call_id
-        pending, decided = await self._approvals(keys, task_id, call_id)
-        if decided is not None and decided["decision"] == approval.decision:
-            return str((await self._redis.hget(keys.task(task_id), "state") or b"").decode())  # type: ignore[misc]
-        if pending is None or pending["tool_call_id"] != call_id:
-            raise errors.NotFound("call that waits for an approval", f"{task_id} {call_id}")
         entry = {**approval.model_dump(exclude_unset=True), "reason": reason}
-        write = Write("journal", f"approval:{call_id}", json.dumps(entry))
-        await self._append(keys, task_id, approval, ("waiting_approval",), [write])
-        return "queued"
+        for _ in range(5):  # others may decide, and the task may wait for another call, between the look and the append
+            state, waiting, decided = await self._approvals(keys, task_id, call_id)
+            asked = json.loads(waiting or "null")
+            is_asked = asked is not None and asked["tool_call_id"] == call_id
+            if not is_asked or state != "waiting_approval":
+                if decided is not None and _decision(decided) == _decision(entry):
+                    return state
+                if decided is not None:
+                    raise errors.AlreadyDecided(state, call_id, str(decided["decision"]))
+                if not is_asked:
+                    raise errors.NotFound("call that waits for an approval", f"{task_id} {call_id}")
+            decision = Write("journal", f"approval:{call_id}", json.dumps(entry))
+            try:
+                await self._append(
+                    keys, task_id, approval, ("waiting_approval",), [Write("unchanged", "approval", waiting), decision]
+                )
+                return "queued"
+            except IllegalMove:
+                if state != "waiting_approval":
+                    raise
+        raise errors.TasksError(f"the task {task_id} moves too fast to be decided about; try again")
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session at rest: its log ends with `session_deleted`, everything else goes. Idempotent.
@@ -156,16 +169,21 @@ class Control:
 
     async def _approvals(
         self, keys: SessionKeys, task_id: str, call_id: str
-    ) -> tuple[dict[str, object] | None, dict[str, object] | None]:
-        """The call that the task waits for, and what was decided about this one."""
+    ) -> tuple[str, bytes, dict[str, object] | None]:
+        """The task's state, the call that it waits or has last waited for, and what was decided about this one."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hget(keys.task(task_id), "approval")
+        pipe.hmget(keys.task(task_id), ["state", "approval"])
         pipe.hget(keys.journal(task_id), f"approval:{call_id}")
-        pending, decided = await pipe.execute()
-        return json.loads(pending or b"null"), json.loads(decided or b"null")
+        (state, asked), decided = await pipe.execute()
+        return (state or b"").decode(), asked or b"", json.loads(decided or b"null")
 
     def _keys(self, task_id: str) -> SessionKeys:
         return self._keyspace.session(self._tenant, session_of(task_id))
+
+
+def _decision(entry: Mapping[str, object]) -> str:
+    """What two decisions about a call have in common when they are the same one, whoever made them and why."""
+    return json.dumps([entry["decision"], entry.get("arguments")], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What can go wrong with a task. Each class says when; its attributes carry the data."""
 
+from runcast_events.errors import IllegalMove
+
 
 class TasksError(Exception):
     """Base of this package's errors."""
@@ -27,6 +29,14 @@ class SessionBusy(TasksError):
     def __init__(self, session_id: str, task_ids: list[str]) -> None:
         super().__init__(f"the session {session_id} has live tasks: {', '.join(task_ids) or 'one'}")
         self.session_id, self.task_ids = session_id, task_ids
+
+
+class AlreadyDecided(IllegalMove):
+    """Somebody else decided about the call before, and otherwise. `state`: the task's now."""
+
+    def __init__(self, state: str, call_id: str, decision: str) -> None:
+        super().__init__(state, "approval_resolved")
+        self.args = (f"the call {call_id} was decided about before, and otherwise: {decision}",)
 
 
 class TooManyInputs(TasksError):
