@@ -21,6 +21,7 @@ from runcast_events.events import (
     ToolError,
     Usage,
 )
+from runcast_worker.usage import total
 
 PART_CHARS = 4 * 1024 * 1024
 """Of an open part at most this much is remembered, and so told when the runner has to close it."""
@@ -102,17 +103,8 @@ class Transcript:
 
     @property
     def usage(self) -> Usage:
-        """Summed. The cost is None where there was no usage, or one of unknown price."""
-        every: list[Usage | TokenUsage] = [self._before, *self._usage]
-        took = [usage for usage in every if usage.input or usage.output]
-        costs = [usage.cost_usd for usage in took]
-        known = [cost for cost in costs if cost is not None]
-        return Usage(
-            input=sum(usage.input for usage in took),
-            output=sum(usage.output for usage in took),
-            cached=sum(usage.cached for usage in took),
-            cost_usd=sum(known) if costs and len(known) == len(costs) else None,
-        )
+        """Of this attempt and of those before it."""
+        return total([self._before, *self._usage])
 
     def _part_start(self, event: OutputStart | ThinkingStart) -> None:
         complete = OutputComplete if isinstance(event, OutputStart) else ThinkComplete

@@ -27,20 +27,21 @@ class Writer:
     async def write(self, event: Event, writes: Sequence[Write] = ()) -> None:
         """Returns when the publisher has taken it. `writes`: besides those that follow from the event. What an earlier
         attempt wrote is not written again. Raises InvalidEvent, and what a Publisher raises."""
-        kind = event.event_type
-        if kind in CALL_EVENTS:
+        if event.event_type in CALL_EVENTS:
             if self.journal.knows(event):
                 self.transcript.see(event)
                 return
             writes = (*writes, *self.journal.writes(event))
-        await self._publish(self._encode(event), (*writes, *self.board.writes(event)))
+        await self._append(event, (*writes, *self.board.writes(event)))
         self.transcript.see(event)
-        self._written[kind] = self._written.get(kind, 0) + 1
 
     async def interrupt(self, event: Event) -> None:
         """Close something that another attempt takes up again: the journal does not take it for its end."""
-        writes = self.journal.interrupted(event) if isinstance(event, ToolCallComplete) else ()
+        await self._append(event, self.journal.interrupted(event) if isinstance(event, ToolCallComplete) else ())
+
+    async def _append(self, event: Event, writes: Sequence[Write]) -> None:
         await self._publish(self._encode(event), writes)
+        self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
 
     def count(self) -> None:
         """Bring the metrics up to date; not for every event, since it costs more than all else."""

@@ -4,12 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from runcast_events.entry import Entry
 from runcast_events.events import ApprovalRequired, ApprovalResolved, TaskPaused
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
@@ -25,6 +23,7 @@ from runcast_worker.python import Say, Step, Task
 from runcast_worker.redaction import Redactor
 from tests.attempts import TENANT, claim, submit
 from tests.worker.conftest import Client, StartWorker
+from tests.worker.takeover.reading import told
 
 AGENTS = """
 [agents.llm]
@@ -54,10 +53,6 @@ async def base_url(stub: Stub) -> AsyncIterator[str]:
 @pytest.fixture
 def control(redis: Redis) -> Control:
     return Control(redis, EventLog(redis), Keyspace(), TENANT)
-
-
-def told(log: list[Entry], *types: str) -> list[dict[str, Any]]:
-    return [json.loads(entry.payload) for entry in log if entry.type in types]
 
 
 @pytest.mark.usefixtures("llm_agents")

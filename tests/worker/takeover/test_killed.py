@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from runcast_events.entry import Entry
 from runcast_local.model import Call, Stall, Stub, Turn, says, serving
 from runcast_worker.python import NextIteration, Say, Step, Task
 from tests.conftest import wait_until
 from tests.worker.conftest import Client
+from tests.worker.takeover.reading import told
 from tests.worker.test_drain import worker_process
 
 AGENTS = """
@@ -78,10 +78,6 @@ async def killed(start: StartProcess, when: Callable[[], Any]) -> AsyncIterator[
         process.kill()
         await process.wait()
     yield
-
-
-def told(log: list[Entry], *types: str) -> list[dict[str, Any]]:
-    return [json.loads(entry.payload) for entry in log if entry.type in types]
 
 
 async def test_a_call_that_ended_is_not_made_again_and_one_that_had_begun_is_told_of(

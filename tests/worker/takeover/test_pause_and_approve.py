@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runcast_events.entry import Entry
 from runcast_events.errors import AlreadyTerminal, IllegalMove
 from runcast_events.events import ApprovalResolved
 from runcast_events.keys import Keyspace
@@ -23,6 +22,7 @@ from runcast_worker.python import Say, Step, Task
 from tests.attempts import TENANT, entries
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
+from tests.worker.takeover.reading import told
 
 AGENTS = """
 [agents.llm]
@@ -62,10 +62,6 @@ async def deps(start_worker: StartWorker, agents: Path, stub: Stub) -> AsyncIter
 @pytest.fixture
 def control(redis: Redis) -> Control:
     return Control(redis, EventLog(redis), Keyspace(), TENANT)
-
-
-def told(log: list[Entry], *types: str) -> list[dict[str, Any]]:
-    return [json.loads(entry.payload) for entry in log if entry.type in types]
 
 
 async def reached(client: Client, task_id: str, state: str) -> list[dict[str, Any]]:

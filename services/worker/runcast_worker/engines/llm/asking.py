@@ -20,6 +20,7 @@ from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
 from runcast_worker.engines.llm.parts import Parts, TooLong
 from runcast_worker.engines.llm.silence import bounded_silence
+from runcast_worker.usage import total
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Asking:
             name = self._models[0]
             parts = Parts(iteration, self._attempt, ask, self._outbox)
             response, took, fault = await self._once(iteration, name, history, offered, parts)
-            usage = _sum(usage, took)
+            usage = total((usage, took))
             if fault is None and response is not None:
                 return response, usage
             assert fault is not None
@@ -162,18 +163,3 @@ def _cost(response: ModelResponse) -> float | None:
     except (LookupError, ValueError, AssertionError):
         return None
     return float(price)
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    """Of two, the first of which may be nothing yet."""
-    if not (one.input or one.output):
-        return other
-    if not (other.input or other.output):
-        return one
-    unknown = one.cost_usd is None or other.cost_usd is None
-    return Usage(
-        input=one.input + other.input,
-        output=one.output + other.output,
-        cached=one.cached + other.cached,
-        cost_usd=None if unknown else (one.cost_usd or 0) + (other.cost_usd or 0),
-    )
