@@ -29,6 +29,22 @@ def call(tmp_path: Path) -> Call:
     return Call(tmp_path.resolve())
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """An edit stops when it has read its file: it sets the first, and goes on with the second."""
+    reading, go_on = threading.Event(), threading.Event()
+    read = edit_file_module._read
+
+    def slowly(*arguments: Any) -> str:
+        text = read(*arguments)
+        reading.set()
+        assert go_on.wait(10)
+        return text
+
+    monkeypatch.setattr(edit_file_module, "_read", slowly)
+    return reading, go_on
+
+
 def failed(text: str, old: str, new: str = "new", *, every: bool = False) -> ToolFailed:
     with pytest.raises(ToolFailed) as refused:
         edited(text, old, new, every=every)
@@ -105,19 +121,10 @@ async def test_edits_of_tasks_that_share_a_workspace_all_happen(call: Call, tmp_
 
 
 async def test_writing_a_file_waits_for_an_edit_of_it(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, held: tuple[threading.Event, threading.Event]
 ) -> None:
     """Otherwise the edit would put back what it had read before, and what was written is lost."""
-    reading, go_on = threading.Event(), threading.Event()
-    read = edit_file_module._read
-
-    def slowly(*arguments: Any) -> str:
-        text = read(*arguments)
-        reading.set()
-        assert go_on.wait(10)
-        return text
-
-    monkeypatch.setattr(edit_file_module, "_read", slowly)
+    reading, go_on = held
     editing = asyncio.create_task(call(EditFile(), path="a.py", old_text="    return 2", new_text="    return 3"))
     assert await asyncio.to_thread(reading.wait, 10)
     writing = asyncio.create_task(call(WriteFile(), path="a.py", content="all new"))
@@ -129,19 +136,10 @@ async def test_writing_a_file_waits_for_an_edit_of_it(
 
 
 async def test_an_edit_that_is_cancelled_is_waited_for_by_the_next(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, held: tuple[threading.Event, threading.Event]
 ) -> None:
     """Its thread cannot be stopped."""
-    reading, go_on = threading.Event(), threading.Event()
-    read = edit_file_module._read
-
-    def slowly(*arguments: Any) -> str:
-        text = read(*arguments)
-        reading.set()
-        assert go_on.wait(10)
-        return text
-
-    monkeypatch.setattr(edit_file_module, "_read", slowly)
+    reading, go_on = held
     first = asyncio.create_task(call(EditFile(), path="a.py", old_text="return 1", new_text="return 10"))
     assert await asyncio.to_thread(reading.wait, 10)
     first.cancel()
