@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from runcast_events.keys import Keyspace
 from runcast_events.redis import connect
+from runcast_local.model import Stub, serving
 from runcast_local.store import Store, find_program
 
 DATABASES = 512
@@ -93,6 +94,19 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.flushdb()
     await client.aclose()
     assert not leaked, f"keys without a TTL although their session is at rest: {leaked}"
+
+
+@pytest.fixture
+async def stub() -> Stub:
+    """A stub of a model's server, for the test to tell what to answer."""
+    return Stub()
+
+
+@pytest.fixture
+async def base_url(stub: Stub) -> AsyncIterator[str]:
+    """Where the stub is served, as OpenAI-compatible clients want it."""
+    async with serving(stub) as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from langchain_core.tracers.langchain import wait_for_all_tracers
 
 from runcast_events.keys import Keyspace
-from runcast_local.model import Call, Refusal, Say, Stall, Stub, Turn, says, serving, thinks
+from runcast_local.model import Call, Refusal, Say, Stall, Stub, Turn, says, thinks
 from runcast_tasks.control import Control
 from tests.attempts import TENANT
 from tests.conftest import wait_until
@@ -29,17 +29,6 @@ NAMES = {"langgraph": "graph", "openai_agents": "crew"}
 @pytest.fixture(params=NAMES)
 def example(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-async def stub() -> Stub:
-    return Stub()
-
-
-@pytest.fixture
-async def base_url(stub: Stub) -> AsyncIterator[str]:
-    async with serving(stub) as url:
-        yield url
 
 
 @pytest.fixture

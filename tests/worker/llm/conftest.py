@@ -1,6 +1,6 @@
 """The llm engine against a stub of a model's server, with real tools in a real workspace."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from runcast_agents import Agent
 from runcast_events.codec import Envelope
 from runcast_events.events import Event
 from runcast_events.ids import new_task_id
-from runcast_local.model import Stub, serving
+from runcast_local.model import Stub
 from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord, parse_record
 from runcast_worker.engines import EngineError, EngineTask, Saved
@@ -101,17 +101,6 @@ class Play:
 
 def _record(prompt: str) -> TaskRecord:
     return parse_record({"id": new_task_id("s1"), "state": "running", "prompt": prompt, "agent": "llm"})
-
-
-@pytest.fixture
-async def stub() -> Stub:
-    return Stub()
-
-
-@pytest.fixture
-async def base_url(stub: Stub) -> AsyncIterator[str]:
-    async with serving(stub) as url:
-        yield url
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from runcast_events.events import ApprovalRequired, ApprovalResolved, TaskPaused
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
-from runcast_local.model import Call, Stub, Turn, says, serving
+from runcast_local.model import Call, Stub, Turn, says
 from runcast_tasks.control import Control, Input, Requests
 from runcast_worker.approvals import Approvals
 from runcast_worker.engines import EngineTask, Saved
@@ -35,19 +35,8 @@ idempotent_tools = ["shell"]
 
 
 @pytest.fixture
-async def stub() -> Stub:
-    return Stub()
-
-
-@pytest.fixture
 def llm_agents(agents_file: Path) -> None:
     agents_file.write_text(AGENTS)
-
-
-@pytest.fixture
-async def base_url(stub: Stub) -> AsyncIterator[str]:
-    async with serving(stub) as url:
-        yield url
 
 
 @pytest.fixture

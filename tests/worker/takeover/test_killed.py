@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from runcast_local.model import Call, Stall, Stub, Turn, says, serving
+from runcast_local.model import Call, Stall, Stub, Turn, says
 from runcast_worker.python import NextIteration, Say, Step, Task
 from tests.conftest import wait_until
 from tests.worker.conftest import Client
@@ -51,23 +51,17 @@ StartProcess = Callable[[], AbstractAsyncContextManager[tuple[asyncio.subprocess
 
 
 @pytest.fixture
-async def stub() -> Stub:
-    return Stub()
-
-
-@pytest.fixture
-async def start_process(stub: Stub, redis_url: str, agents_file: Path, tmp_path: Path) -> AsyncIterator[StartProcess]:
+def start_process(base_url: str, redis_url: str, agents_file: Path, tmp_path: Path) -> StartProcess:
     """A worker of its own; killed at the end of the block where it still runs."""
-    agents_file.write_text(AGENTS)  # noqa: ASYNC240 - before anything runs
-    async with serving(stub) as url:
-        yield lambda: worker_process(
-            redis_url=redis_url,
-            agents_file=agents_file,
-            workspaces=tmp_path / "workspaces",
-            lease_ttl_s=1,
-            reap_every_s=0.2,
-            llm_base_url=url,
-        )
+    agents_file.write_text(AGENTS)
+    return lambda: worker_process(
+        redis_url=redis_url,
+        agents_file=agents_file,
+        workspaces=tmp_path / "workspaces",
+        lease_ttl_s=1,
+        reap_every_s=0.2,
+        llm_base_url=base_url,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from runcast_events.errors import AlreadyTerminal, IllegalMove
 from runcast_events.events import ApprovalResolved
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
-from runcast_local.model import Call, Stub, Turn, says, serving
+from runcast_local.model import Call, Stub, Turn, says
 from runcast_tasks.control import Control
 from runcast_tasks.errors import NotFound
 from runcast_worker.deps import Deps
@@ -43,19 +43,14 @@ approve = ["shell"]
 
 
 @pytest.fixture
-async def stub() -> Stub:
-    return Stub()
-
-
-@pytest.fixture
 def agents(agents_file: Path) -> Path:
     agents_file.write_text(AGENTS)
     return agents_file
 
 
 @pytest.fixture
-async def deps(start_worker: StartWorker, agents: Path, stub: Stub) -> AsyncIterator[Deps]:
-    async with serving(stub) as url, start_worker(llm_base_url=url) as deps:
+async def deps(start_worker: StartWorker, agents: Path, base_url: str) -> AsyncIterator[Deps]:
+    async with start_worker(llm_base_url=base_url) as deps:
         yield deps
 
 
