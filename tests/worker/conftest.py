@@ -109,8 +109,9 @@ async def running(settings: WorkerSettings, engines: Mapping[str, Engine]) -> As
 
 
 @pytest.fixture
-def start_worker(redis_url: str, agents_file: Path, tmp_path: Path) -> StartWorker:
-    """`async with start_worker(lease_ttl_s=1) as deps:`; `engines` replaces engines by name."""
+def start_worker(redis: Redis, redis_url: str, agents_file: Path, tmp_path: Path) -> StartWorker:
+    """`async with start_worker(lease_ttl_s=1) as deps:`; `engines` replaces engines by name. After `redis`, so that the
+    store is emptied before a worker starts and searched for leaks when it has ended."""
 
     def start(engines: Mapping[str, Engine] | None = None, **settings: Any) -> AbstractAsyncContextManager[Deps]:
         # The poll is slow on purpose: what runs promptly was woken.
