@@ -17,8 +17,8 @@ def _tiers() -> tuple[Tier, ...]:
 TIERS = _tiers()
 
 
-def remains(workspace: Path, mark: str = "?") -> list[str]:
-    """Processes that live, and are of this workspace by their environment, their folder, or a mark in their words."""
+def remains(workspace: Path, mark: str | None = None) -> list[str]:
+    """Processes that live, and are of this workspace by their environment, their folder, or a `mark` in their words."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -28,7 +28,8 @@ def remains(workspace: Path, mark: str = "?") -> list[str]:
                 continue
             words = (entry / "cmdline").read_bytes().decode(errors="replace")
             environ = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
-            if f"HOME={workspace}" in environ or mark in words or (entry / "cwd").readlink() == workspace:
+            marked = mark is not None and mark in words
+            if marked or f"HOME={workspace}" in environ or (entry / "cwd").readlink() == workspace:
                 found.append(words.replace("\0", " "))
         except OSError:
             continue
