@@ -1,13 +1,10 @@
 """SIGTERM: what runs ends by itself in time, or another worker takes it over."""
 
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx2
@@ -22,31 +19,7 @@ from runcast_worker.worker import work
 from tests.attempts import session_keys
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
-
-
-@contextlib.asynccontextmanager
-async def worker_process(**settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """`python -m runcast_worker`, and the lines it logs."""
-    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    environ |= {f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runcast_worker", env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    lines: list[str] = []
-
-    async def read() -> None:
-        assert process.stderr is not None
-        async for line in process.stderr:
-            lines.append(line.decode().rstrip())
-
-    reading = asyncio.create_task(read())
-    try:
-        yield process, lines
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
+from tests.workers import worker_process
 
 
 async def test_what_ends_in_time_is_not_requeued(client: Client, start_worker: StartWorker) -> None:

@@ -11,7 +11,7 @@ from runcast_tasks.queue import Queue
 from tests.api.running import running
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
-from tests.worker.test_drain import worker_process
+from tests.workers import worker_process
 
 
 async def test_every_task_ends_and_is_listed_although_the_queue_store_was_emptied(

@@ -12,7 +12,7 @@ from runcast_tasks.control import Control
 from tests.attempts import TENANT, claim, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
-from tests.worker.test_drain import worker_process
+from tests.workers import worker_process
 
 DUE = "runcast:due"
 

@@ -19,7 +19,7 @@ from runcast_worker.python import NextIteration, Say, Step, Task
 from tests.conftest import wait_until
 from tests.worker.conftest import Client
 from tests.worker.takeover.reading import told
-from tests.worker.test_drain import worker_process
+from tests.workers import worker_process
 
 AGENTS = """
 [agents.llm]
