@@ -29,7 +29,7 @@ async def ask(api: Api, redis: Redis, call_id: str) -> None:
     log = api.state["log"]
     await attempt.append(log, attempt.started())
     write = Write("record", "approval", required.model_dump_json())
-    await log.append(attempt.hold, 2, [attempt.envelope.encode(required)], [write])
+    await log.append(attempt.hold, 2, [attempt.envelope.encode(required)], [[write]])
 
 
 async def test_a_queued_task_is_paused_and_resumed(api: Api, redis: Redis) -> None:

@@ -54,7 +54,7 @@ class Talk:
         assert self.attempt is not None
         batch = [self.attempt.envelope.encode(event)]
         appended = await self.api.state["log"].append(
-            self.attempt.hold, self.attempt.sequence + 1, batch, [*writes, *self.board.writes(event)]
+            self.attempt.hold, self.attempt.sequence + 1, batch, [[*writes, *self.board.writes(event)]]
         )
         self.attempt.sequence += 1
         return str(appended.last)

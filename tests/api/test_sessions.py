@@ -45,7 +45,7 @@ async def test_the_newest_message_is_shown_whatever_its_size(api: Api, redis: Re
     """Else nobody could read a long answer: its events are cut."""
     task_id, answer = await api.submit(session_id="s1"), "x" * 2_000_000
     attempt = await claim(redis)
-    await api.state["log"].append(attempt.hold, 1, [attempt.started()], [message("assistant", answer, task_id)])
+    await api.state["log"].append(attempt.hold, 1, [attempt.started()], [[message("assistant", answer, task_id)]])
     shown = (await api.client.get("/api/sessions/s1")).json()
     assert [line["content"] for line in shown["messages"]] == [answer]
     assert shown["messages_truncated"] is True

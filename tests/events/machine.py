@@ -18,7 +18,7 @@ from runcast_events.entry import Entry
 from runcast_events.errors import AlreadyTerminal, AppendRefused, Fenced, Gone, IllegalMove
 from runcast_events.events import SessionDeleted, TaskCancelled, TaskRequeued
 from runcast_events.ids import START, EventId
-from runcast_events.log import Appended, EventLog, LogLimits
+from runcast_events.log import Appended, EventLog, LogLimits, Write
 from runcast_events.publisher import Publisher, PublisherLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
@@ -193,6 +193,15 @@ class LogMachine(RuleBasedStateMachine):
             known = self.content.setdefault(entry.id, entry.payload)
             assert known == entry.payload, f"{entry.id} was reused with other content"
 
+    @invariant()
+    def what_goes_with_an_event_is_written_when_it_is(self) -> None:
+        """Once, in its order, and never without it: every event of an attempt brings a message of its own here."""
+        if hasattr(self, "log") and not self.trims:
+            log = self.run(entries(self.redis))
+            told = [entry.payload for entry in log if entry.type in ("task_started", "output", "task_complete")]
+            deleted = bool(log) and log[-1].type == "session_deleted"
+            assert self.run(self._messages()) == ([] if deleted else told)
+
     def teardown(self) -> None:
         try:
             self.run(self._finish())
@@ -232,6 +241,9 @@ class LogMachine(RuleBasedStateMachine):
         except AppendRefused as refused:
             if refusals and not isinstance(refused, refusals):
                 raise
+
+    async def _messages(self) -> list[bytes]:
+        return list(await self.redis.lrange(KEYS.messages, 0, -1))
 
     async def _queue(self) -> list[str]:
         return [raw.decode() for raw in await self.redis.lrange(KEYS.queue, 0, -1)]
@@ -275,7 +287,7 @@ class LogMachine(RuleBasedStateMachine):
         holder = await self.redis.hget(KEYS.task(attempt.task_id), "fence")
         try:
             for event in batch:
-                await publisher.publish(event)
+                await publisher.publish(event, [Write("message", "", event.payload)])
             await asyncio.wait_for(publisher.acknowledged(), 10)
         except ENDS:
             return
@@ -320,7 +332,7 @@ class LogMachine(RuleBasedStateMachine):
             batch.append(attempt.output(f"<{self.marks}>"))
         try:
             for event in batch:
-                await publisher.publish(event)
+                await publisher.publish(event, [Write("message", "", event.payload)])
             await asyncio.sleep(0.005)
             assert await entries(self.redis) == before, "a full store took events"
         except ENDS:

@@ -51,15 +51,19 @@ async def test_a_retried_batch_is_written_once(redis: Redis) -> None:
 
 
 async def test_of_a_grown_batch_only_the_new_part_is_written(redis: Redis) -> None:
-    """A writer that added to an unanswered batch repeats nothing."""
+    """A writer that added to an unanswered batch repeats nothing: no event, and nothing that goes with one."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
-    await log.append(attempt.hold, 1, [attempt.started(), attempt.output("a")])
-    await log.append(attempt.hold, 1, [attempt.started(), attempt.output("a"), attempt.output("b")])
+    batch = [attempt.started(), attempt.output("a"), attempt.output("b")]
+    writes = [[], [Write("message", "", "a"), Write("tally", "input", "1")], [Write("message", "", "b")]]
+    await log.append(attempt.hold, 1, batch[:2], writes[:2])
+    await log.append(attempt.hold, 1, batch, writes)
     written = await entries(redis)
     check_log(written)
     assert [entry.type for entry in written[3:]] == ["task_started", "output", "output"]
+    assert await redis.lrange(session_keys().messages, 0, -1) == [b"a", b"b"]
+    assert await redis.hget(session_keys().task(attempt.task_id), "usage_input") == b"1"
     await log.append(attempt.hold, 4, [attempt.complete()])
 
 
@@ -277,14 +281,14 @@ async def test_checkpoint_journal_and_messages_are_written_in_the_same_step(redi
         Write("journal", "1.0", b"done"),
         Write("message", "", '{"role":"user"}'),
     ]
-    await log.append(attempt.hold, 1, [attempt.started()], writes)
+    await log.append(attempt.hold, 1, [attempt.started()], [writes])
     assert await redis.get(keys.checkpoint(task_id)) == b"here"
     assert await redis.hgetall(keys.journal(task_id)) == {b"1.0": b"done"}
     assert await redis.lrange(keys.messages, -1, -1) == [b'{"role":"user"}']
     requeued = Envelope("s1", task_id).encode(TaskRequeued(reason="crash"))
     await log.append_control(keys, "op", [requeued], task_id=task_id)
     with pytest.raises(Fenced):
-        await log.append(attempt.hold, 2, [attempt.output("x")], [Write("checkpoint", "", b"stolen")])
+        await log.append(attempt.hold, 2, [attempt.output("x")], [[Write("checkpoint", "", b"stolen")]])
     assert await redis.get(keys.checkpoint(task_id)) == b"here"
     successor = await claim(redis)
     await successor.append(log, successor.started(), successor.complete())
@@ -306,7 +310,7 @@ async def test_a_full_store_refuses_events_whole_but_takes_terminals_and_checkpo
     assert isinstance(refused.value, OutOfMemoryError) or "OOM" in str(refused.value)
     assert await redis.hgetall(session_keys().meta) == before
     assert len(await entries(redis)) == 4
-    await log.append(attempt.hold, 2, [attempt.output("a")], [Write("checkpoint", "", b"c")])
+    await log.append(attempt.hold, 2, [attempt.output("a")], [[Write("checkpoint", "", b"c")]])
     await log.append(attempt.hold, 3, [attempt.complete()])
     await redis.config_set("maxmemory", 0)
     written = await entries(redis)

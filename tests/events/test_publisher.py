@@ -48,6 +48,25 @@ async def test_events_arrive_in_order_and_batched(redis: Redis) -> None:
     assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] < 100
 
 
+async def test_what_is_published_together_is_appended_together(redis: Redis) -> None:
+    """However small the batches are: a reader sees all of it or nothing."""
+    log = EventLog(redis)
+    await submit(log)
+    attempt = await claim(redis)
+    async with publisher(log, attempt, batch_events=1, linger_s=0) as writer:
+        await writer.publish(attempt.started())
+        await writer.acknowledged()
+        await redis.config_resetstat()
+        for _ in range(5):
+            await writer.publish_together(
+                [(attempt.output("a"), ()), (attempt.output("b"), ()), (attempt.output("c"), ())]
+            )
+        await writer.acknowledged()
+        assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == 5
+        await writer.publish(attempt.complete())
+    check_log(await entries(redis))
+
+
 async def test_a_lone_event_is_sent_at_once(redis: Redis) -> None:
     """The linger holds up only what follows another batch too closely."""
     log = EventLog(redis)
@@ -328,7 +347,7 @@ async def test_a_recovery_keeps_what_earlier_attempts_left(redis: Redis) -> None
     first = await claim(redis)
     keys = session_keys()
     writes = [Write("checkpoint", "", b"cp1"), Write("journal", "1.0", b"finished")]
-    await log.append(first.hold, 1, [first.started()], writes)
+    await log.append(first.hold, 1, [first.started()], [writes])
     requeued = Envelope("s1", task_id).encode(TaskRequeued(reason="crash"))
     await log.append_control(keys, "op", [requeued], task_id=task_id)
     second = await claim(redis)

@@ -9,6 +9,7 @@ from runcast_events.ring import Ring
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.integers(0, 60)),
+        st.tuples(st.just("push two together"), st.integers(0, 60)),
         st.tuples(st.just("acknowledge"), st.integers(1, 4)),
         st.tuples(st.just("rewind"), st.integers(0, 40)),
     ),
@@ -22,11 +23,15 @@ def test_every_sequence_is_sent_again_or_said_to_be_lost(steps: list[tuple[str, 
     are counted right throughout, and of acknowledged ones no more is kept than allowed."""
     ring, contents = Ring(keep_bytes, keep_s=100), {}
     for now, (step, number) in enumerate(steps, 1):
-        if step == "push":
-            item = ring.push(Encoded("output", b"x" * number))
-            contents[item.sequence] = item.event
+        if step.startswith("push"):
+            together = step == "push two together"
+            for joined in (True, False) if together else (False,):
+                item = ring.push(Encoded("output", b"x" * number), joined=joined)
+                contents[item.sequence] = item.event
         elif step == "acknowledge" and ring.waiting:
-            ring.acknowledge(ring.batch(number, 100), float(now))
+            batch = ring.batch(number, 100)
+            assert not batch[-1].joined
+            ring.acknowledge(batch, float(now))
         elif step == "rewind" and number <= ring.acknowledged:
             stand_in = Encoded("log_lost", b"lost")
             lost = ring.lost(number)

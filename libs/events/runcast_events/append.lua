@@ -9,7 +9,8 @@
 -- ARGV 1 'attempt' | 'control'  2 task id ('': none)  3 fence '<number>:<random>' | operation id
 --      4 first sequence | legal states, comma separated ('': the table alone decides; 'at_rest': no live task at all)
 --      5 publish command  6 channel  7 max bytes  8 max entries  9 session ttl ms  10 max publication bytes
---      11 count of events, then (type, payload) each, then count of writes, then (kind, field, value) each
+--      11 count of events, then (type, payload) each; then (event, kind, field, value) of each write
+-- A write goes with one event of the batch, by its number: where that is known already, the write was made with it.
 local TABLE = --[[state table]]
 local TERMINAL = {complete = 1, failed = 1, cancelled = 1}
 local OVERHEAD = 64         -- bytes an entry costs beside its payload, about (measured: 44 to 290)
@@ -84,13 +85,15 @@ for i = first_event, count do
 end
 local ends = TERMINAL[new_state]
 
-local writes_at = 12 + 2 * count
-local checkpoint, interrupt = false, nil
-for i = 0, tonumber(ARGV[writes_at]) - 1 do
-  local kind, field, value = unpack(ARGV, writes_at + 1 + 3 * i, writes_at + 3 + 3 * i)
-  checkpoint = checkpoint or kind == 'checkpoint'
-  if kind == 'interrupt' then interrupt = value end
-  if kind == 'unchanged' and redis.call('HGET', KEYS[3], field) ~= value then return {'ILLEGAL', state, ''} end
+local writes, checkpoint, interrupt = {}, false, nil
+for i = 12 + 2 * count, #ARGV, 4 do
+  if tonumber(ARGV[i]) >= first_event then
+    local kind, field, value = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    writes[#writes + 1] = {kind, field, value}
+    checkpoint = checkpoint or kind == 'checkpoint'
+    if kind == 'interrupt' then interrupt = value end
+    if kind == 'unchanged' and redis.call('HGET', KEYS[3], field) ~= value then return {'ILLEGAL', state, ''} end
+  end
 end
 
 -- Everything is legal: write.
@@ -194,10 +197,11 @@ if task ~= '' then
     end
   end
 end
-for i = 0, tonumber(ARGV[writes_at]) - 1 do
-  local kind, field, value = unpack(ARGV, writes_at + 1 + 3 * i, writes_at + 3 + 3 * i)
+for _, write in ipairs(writes) do
+  local kind, field, value = unpack(write)
   if kind == 'checkpoint' and not ends then redis.call('SET', KEYS[8], value)
   elseif kind == 'journal' and not ends then redis.call('HSET', KEYS[9], field, value)
+  elseif kind == 'settled' then redis.call('HDEL', KEYS[9], field)
   elseif kind == 'record' then redis.call('HSET', KEYS[3], field, value)
   elseif kind == 'session' then redis.call('HSET', KEYS[4], field, value)
   elseif kind == 'message' then redis.call('RPUSH', KEYS[5], value)

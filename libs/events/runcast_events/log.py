@@ -27,13 +27,16 @@ class LogLimits:
 
 class Write(NamedTuple):
     """Something written in the same atomic step as the batch. `field` names the entry of a hash; else it is empty.
+    `settled`: an entry of the journal, by its name, is not needed any more.
     `heard`: a control request, by its name, is done. `tally`: a number that is added to the field `usage_<field>` of
     both the task's record and the session's.
     `interrupt`: the task that is queued goes right behind the session's holder, and the value (JSON) is left for that
     one as a control request `cancel`.
     `unchanged`: nothing is written; the field of the task's record must still have this value, else IllegalMove."""
 
-    kind: Literal["checkpoint", "journal", "record", "session", "message", "heard", "tally", "interrupt", "unchanged"]
+    kind: Literal[
+        "checkpoint", "journal", "settled", "record", "session", "message", "heard", "tally", "interrupt", "unchanged"
+    ]
     field: str
     value: bytes | str
 
@@ -88,15 +91,16 @@ class EventLog:
         self._reinstall = redis.register_script(files("runcast_events").joinpath("reinstall.lua").read_text())
 
     async def append(
-        self, hold: Hold, first_sequence: int, batch: Sequence[Encoded], writes: Iterable[Write] = ()
+        self, hold: Hold, first_sequence: int, batch: Sequence[Encoded], writes: Sequence[Iterable[Write]] = ()
     ) -> Appended:
         """Append a batch of an attempt. Its events have the producer sequences `first_sequence`, +1, …, counted per
-        fence from 1; a batch that is retried after a lost reply must be sent again as it was.
+        fence from 1; what the store knows already of a batch is not written again. `writes`: of each event, its own.
 
         Raises Gone, Fenced, Rewound, AlreadyTerminal, IllegalMove: then nothing was written.
         """
         head = ("attempt", hold.task_id, hold.fence, first_sequence)
-        return await self._run(hold.keys, hold.task_id, "-", head, batch, writes)
+        numbered = [(number, write) for number, each in enumerate(writes, 1) for write in each]
+        return await self._run(hold.keys, hold.task_id, "-", head, batch, numbered)
 
     async def append_control(
         self,
@@ -115,9 +119,8 @@ class EventLog:
         session has no live task.
         Raises Gone, AlreadyTerminal, IllegalMove: then nothing was written.
         """
-        return await self._run(
-            keys, task_id, operation, ("control", task_id, operation, ",".join(legal)), batch, writes
-        )
+        head = ("control", task_id, operation, ",".join(legal))
+        return await self._run(keys, task_id, operation, head, batch, [(len(batch), write) for write in writes])
 
     async def reinstall(
         self,
@@ -153,7 +156,7 @@ class EventLog:
         operation: str,
         head: tuple[EncodableT, ...],
         batch: Sequence[Encoded],
-        writes: Iterable[Write],
+        writes: Iterable[tuple[int, Write]],
     ) -> Appended:
         if not batch:
             raise ValueError("an append needs at least one event")
@@ -162,8 +165,8 @@ class EventLog:
         args += [limits.max_bytes, limits.max_entries, int(limits.ttl_s * 1000), limits.publication_bytes, len(batch)]
         for event in batch:
             args += (event.type, event.payload)
-        extra = [x for write in writes for x in write]
-        args += [len(extra) // 3, *extra]
+        for number, write in writes:
+            args += (number, *write)
         answer = await self._append(keys=_script_keys(keys, task_id, operation), args=args)
         return _appended(cast(list[bytes], answer), str(head[2]))
 

@@ -7,7 +7,7 @@ the next. The ring keeps what was acknowledged lately, since a store that is res
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -74,13 +74,18 @@ class Publisher:
 
     async def publish(self, event: Encoded, writes: Iterable[Write] = ()) -> int:
         """Hand an event over, in order; returns its sequence. Waits while too much is unacknowledged."""
+        return await self.publish_together([(event, writes)])
+
+    async def publish_together(self, batch: Sequence[tuple[Encoded, Iterable[Write]]]) -> int:
+        """Hand some events over that get into the log in one step, or not at all; returns the last one's sequence."""
         if self._held_up():
             async with self._progress:
                 await self._progress.wait_for(lambda: not self._held_up())
         self._check()
-        item = self._ring.push(event, tuple(writes))
+        for number, (event, writes) in enumerate(batch, 1):
+            self._ring.push(event, tuple(writes), joined=number < len(batch))
         self._wake.set()
-        return item.sequence
+        return self._ring.last
 
     def _held_up(self) -> bool:
         return self._ring.waiting_bytes >= self._limits.unacknowledged_bytes and self._error is None
@@ -164,7 +169,7 @@ class Publisher:
                 self.hold,
                 batch[0].sequence,
                 [item.event for item in batch],
-                [write for item in batch for write in item.writes],
+                [item.writes for item in batch],
             )
         except Rewound as rewound:
             await self._recover(rewound)
@@ -196,6 +201,8 @@ class Publisher:
             self._checkpoint = value
         elif write.kind == "journal":
             self._journal[write.field] = value
+        elif write.kind == "settled":
+            self._journal.pop(write.field, None)
 
     async def _recover(self, rewound: Rewound, *, record: bool = False) -> None:
         """Put the hold back, and have the ring sent again from where the store knows it. What the ring no longer has is

@@ -10,12 +10,13 @@ from runcast_events.log import Write
 
 @dataclass(slots=True)
 class Item:
-    """`acknowledged_at`: monotonic seconds; 0 while it waits."""
+    """`acknowledged_at`: monotonic seconds; 0 while it waits. `joined`: it is sent in one batch with the next."""
 
     sequence: int
     event: Encoded
     writes: tuple[Write, ...] = ()
     acknowledged_at: float = 0.0
+    joined: bool = False
 
     @property
     def size(self) -> int:
@@ -37,9 +38,10 @@ class Ring:
     def waiting(self) -> int:
         return self.last - self.acknowledged
 
-    def push(self, event: Encoded, writes: tuple[Write, ...] = ()) -> Item:
+    def push(self, event: Encoded, writes: tuple[Write, ...] = (), *, joined: bool = False) -> Item:
+        """`joined`: the next one is pushed before a batch is chosen."""
         self.last += 1
-        item = Item(self.last, event, writes)
+        item = Item(self.last, event, writes, joined=joined)
         self._items.append(item)
         self.waiting_bytes += item.size
         return item
@@ -50,7 +52,7 @@ class Ring:
         for index in range(len(self._items) - self.waiting, len(self._items)):
             item = self._items[index]
             size -= item.size
-            if chosen and (len(chosen) >= events or size < 0):
+            if chosen and not chosen[-1].joined and (len(chosen) >= events or size < 0):
                 break
             chosen.append(item)
         return chosen

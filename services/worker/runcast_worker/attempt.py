@@ -40,7 +40,7 @@ from runcast_worker.reaper import postpone
 from runcast_worker.stage import open_stage
 from runcast_worker.verdict import Ending, Verdict
 from runcast_worker.workspace import Workspace, open_workspace
-from runcast_worker.writer import Writer, saving
+from runcast_worker.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Attempt:
             aclosing(engine.run(task)) as events,
         ):
             async for step in events:
-                event, writes = (step.event, saving(step, self._record.id)) if isinstance(step, Saved) else (step, ())
+                event, writes = (step.event, self._writer.saving(step)) if isinstance(step, Saved) else (step, ())
                 kind = event.event_type
                 if kind not in ENGINE_EVENTS and not (isinstance(step, Saved) and step.heard):
                     raise EngineError(f"the engine {agent.engine} yielded {kind}, which is not an engine's to write")
@@ -229,21 +229,14 @@ class Attempt:
     async def _complete(self, duration_ms: int) -> str:
         transcript = self._writer.transcript
         answer = transcript.final_answer
-        if answer:
-            said = MessageAdded(role="assistant", content=answer)
-            await self._writer.write(said, [message("assistant", answer, self._record.id)])
-        return await self._end(
-            Ending(
-                TaskComplete(
-                    final_answer=answer,
-                    total_iterations=transcript.iterations,
-                    duration_ms=duration_ms,
-                    usage=transcript.usage,
-                )
-            )
+        event = TaskComplete(
+            final_answer=answer, total_iterations=transcript.iterations, duration_ms=duration_ms, usage=transcript.usage
         )
+        # In one step: an attempt that takes over from one that died in between would add the answer a second time.
+        said = MessageAdded(role="assistant", content=answer), [message("assistant", answer, self._record.id)]
+        return await self._end(Ending(event, before=[said] if answer else ()))
 
     async def _end(self, ending: Ending) -> str:
         self._over.set()
-        await self._writer.write(ending.event, ending.writes)
+        await self._writer.end(ending.event, ending.writes, ending.before)
         return ending.event.event_type.removeprefix("task_")

@@ -67,6 +67,15 @@ class Journal:
             return (self._entry(event, event.model_dump(mode="json", exclude_unset=True)),)
         return ()
 
+    def settled(self, iteration: int) -> Sequence[Write]:
+        """Takes the entries of the calls up to this iteration away: an attempt that goes on behind it makes none of
+        them again. What was decided about them stays, for whoever asks or decides once more."""
+        ids = [call_id for call_id in {**self._earlier, **self._digests} if int(call_id.partition(".")[0]) <= iteration]
+        for call_id in ids:
+            self._earlier.pop(call_id, None)
+            self._digests.pop(call_id, None)
+        return [Write("settled", call_id, "") for call_id in ids]
+
     def interrupted(self, event: ToolCallComplete) -> Sequence[Write]:
         """Of a call that the attempt stops and the log shows as ended, although nobody knows what it did."""
         return (self._entry(event, None, closed=True),)

@@ -10,6 +10,7 @@ from runcast_events.log import Write
 from runcast_worker.engines import EngineError, HandOver
 from runcast_worker.journal import required_writes
 from runcast_worker.redaction import Redactor
+from runcast_worker.writer import Told
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +19,13 @@ MESSAGE_CHARS = 2000
 
 class Ending(NamedTuple):
     """The event that an attempt ends with, and what is written with it. `open`: what happens before to what is open: it
-    is closed for good, or closed where another attempt takes it up again, or there is nothing."""
+    is closed for good, or closed where another attempt takes it up again, or there is nothing. `before`: events that
+    are written in one step with the last."""
 
     event: Event
     writes: Sequence[Write] = ()
     open: Literal["closed", "interrupted", "nothing"] = "closed"
+    before: Sequence[Told] = ()
 
 
 class Verdict:

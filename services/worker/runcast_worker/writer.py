@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runcast_events.codec import Envelope
-from runcast_events.events import Event, ToolCallComplete
+from runcast_events.events import Event, IterationComplete, ToolCallComplete
 from runcast_events.log import Write
 from runcast_events.publisher import Publisher
 from runcast_tasks.board import Board
@@ -14,12 +14,16 @@ from runcast_worker.journal import CALL_EVENTS, Journal
 from runcast_worker.metrics import Metrics
 from runcast_worker.transcript import Transcript
 
+Told = tuple[Event, Sequence[Write]]
+"""An event, and what is written in the same step."""
+
 
 class Writer:
     """Writes the events of one attempt, in order. `record`: of the task as it was claimed."""
 
     def __init__(self, publisher: Publisher, envelope: Envelope, metrics: Metrics, record: TaskRecord) -> None:
-        self._publish, self._encode, self._metrics = publisher.publish, envelope.encode, metrics
+        self._publisher, self._encode, self._metrics = publisher, envelope.encode, metrics
+        self._task_id = record.id
         self._written: dict[str, int] = {}
         self.transcript = Transcript(record.usage, record.answer, record.iteration)
         self.board, self.journal = Board(), Journal()
@@ -32,27 +36,33 @@ class Writer:
                 self.transcript.see(event)
                 return
             writes = (*writes, *self.journal.writes(event))
-        await self._append(event, (*writes, *self.board.writes(event)))
+        await self._append((event, (*writes, *self.board.writes(event))))
         self.transcript.see(event)
+
+    async def end(self, last: Event, writes: Sequence[Write], before: Sequence[Told] = ()) -> None:
+        """Write the attempt's last event, and in one step with it what comes right `before`."""
+        await self._append(*before, (last, writes))
 
     async def interrupt(self, event: Event) -> None:
         """Close something that another attempt takes up again: the journal does not take it for its end."""
-        await self._append(event, self.journal.interrupted(event) if isinstance(event, ToolCallComplete) else ())
+        await self._append((event, self.journal.interrupted(event) if isinstance(event, ToolCallComplete) else ()))
 
-    async def _append(self, event: Event, writes: Sequence[Write]) -> None:
-        await self._publish(self._encode(event), writes)
-        self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
+    def saving(self, step: Saved) -> Sequence[Write]:
+        """What goes with an event that an engine has saved something with."""
+        writes = [Write("checkpoint", "", step.checkpoint)]
+        if isinstance(step.event, IterationComplete):
+            writes += self.journal.settled(step.event.iteration)
+        if step.heard is not None:
+            writes += message("user", step.heard.text, self._task_id), Write("heard", step.heard.name, "")
+        return writes
+
+    async def _append(self, *told: Told) -> None:
+        await self._publisher.publish_together([(self._encode(event), writes) for event, writes in told])
+        for event, _ in told:
+            self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
 
     def count(self) -> None:
         """Bring the metrics up to date; not for every event, since it costs more than all else."""
         for kind, count in self._written.items():
             self._metrics.events.labels(kind).inc(count)
         self._written.clear()
-
-
-def saving(step: Saved, task_id: str) -> Sequence[Write]:
-    """What goes with an event that an engine has saved something with."""
-    checkpoint = Write("checkpoint", "", step.checkpoint)
-    if step.heard is None:
-        return (checkpoint,)
-    return checkpoint, message("user", step.heard.text, task_id), Write("heard", step.heard.name, "")

@@ -219,3 +219,24 @@ async def test_a_python_agent_goes_on_from_its_checkpoint(
     assert [event["iteration"] for event in told(log, "iteration_reset")] == [3]
     parts = [event["part_id"] for event in told(log, "output_start")]
     assert len(parts) == len(set(parts))
+
+
+async def test_the_journal_holds_no_more_than_the_iteration_that_runs(
+    client: Client, stub: Stub, start_process: StartProcess
+) -> None:
+    """What a checkpoint has is taken out of it, so that a long task does not grow; a takeover still repeats nothing."""
+    stub.scripts["mine"] = [
+        *(Turn([Call("shell", {"command": f"echo {number} >> made"})]) for number in range(3)),
+        Turn([*says("half"), Stall()]),
+        Turn([Call("shell", {"command": "cat made"})]),
+        Turn(says("Done.")),
+    ]
+    task_id = await client.submit("go", agent="llm")
+    journal = f"runcast:{{default:s1}}:journal:{task_id}"
+    async with killed(start_process, lambda: client.wrote("output")):
+        assert await client.redis.hkeys(journal) == []  # type: ignore[misc]
+    async with start_process():
+        log = await client.ended(task_id, timeout_s=20)
+    shown = [call["result"] for call in told(log, "tool_call_complete")][-1]
+    assert shown["output"].split() == ["0", "1", "2"]
+    assert len(stub.asked) == 6
