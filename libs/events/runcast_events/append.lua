@@ -9,8 +9,7 @@
 -- ARGV 1 'attempt' | 'control'  2 task id ('': none)  3 fence '<number>:<random>' | operation id
 --      4 first sequence | legal states, comma separated ('': the table alone decides; 'at_rest': no live task at all)
 --      5 publish command  6 channel  7 max bytes  8 max entries  9 session ttl ms  10 max publication bytes
---      11 count of events, then (type, payload) each; then (event, kind, field, value) of each write
--- A write goes with one event of the batch, by its number: where that is known already, the write was made with it.
+--      11 count of events, then (type, payload) each; then (number of its event, kind, field, value) of each write
 local TABLE = --[[state table]]
 local TERMINAL = {complete = 1, failed = 1, cancelled = 1}
 local OVERHEAD = 64         -- bytes an entry costs beside its payload, about (measured: 44 to 290)

@@ -148,10 +148,12 @@ class Control:
 
     async def say(self, task_id: str, by: str, text: str) -> str:
         """Say something to a live task; returns its state. Its model is told before it is asked the next time. Raises
-        InvalidId, NotFound, AlreadyTerminal, TooManyInputs."""
+        InvalidId, NotFound, AlreadyTerminal, TooManyInputs, Ending."""
         state = await self._ask(self._keys(task_id), task_id, "input", by, text)
         if state == "full":
             raise errors.TooManyInputs(task_id)
+        if state == "ending":
+            raise errors.Ending(task_id)
         if state in TERMINAL:
             raise AlreadyTerminal(state)
         return state
@@ -186,15 +188,6 @@ def _decision(entry: Mapping[str, object]) -> str:
     return json.dumps([entry["decision"], entry.get("arguments")], sort_keys=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Something that was said to a task. `name`: of the request, by which it is taken back when it was heard."""
-
-    name: str
-    by: str
-    text: str
-
-
 class Requests:
     """An attempt's view of the control requests that wait for it."""
 
@@ -211,9 +204,3 @@ class Requests:
         """All requests by kind."""
         raw = await self._redis.hgetall(self._key)  # type: ignore[misc]
         return {kind.decode(): json.loads(value) for kind, value in raw.items()}
-
-    async def inputs(self) -> list[Input]:
-        """What was said and not heard yet, in its order."""
-        requests = await self.read()
-        said = sorted(name for name in requests if name.startswith("input:"))
-        return [Input(name, str(requests[name]["by"]), str(requests[name]["reason"])) for name in said]

@@ -63,6 +63,14 @@ class UnknownEvent(TasksError):
         self.session_id, self.event_id = session_id, event_id
 
 
+class Ending(TasksError):
+    """The task has given its answer: nobody hears any more what is said to it."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"{task_id} has just given its answer and ends; say it to the session in a new task")
+        self.task_id = task_id
+
+
 class EventTrimmed(TasksError):
     """The session's log no longer goes back to that event."""
 

@@ -1,12 +1,14 @@
 -- Leaves a control request for an attempt, which learns of it by the alert, with the answer to its next append, or when
 -- it looks. Of a kind that is one of its sort (cancel, pause) the first stays, and only a running task is asked. What is
--- said to a task (input) waits in its order, for the next attempt too.
+-- said to a task (input) waits in its order, for the next attempt too, unless the one that runs has looked for the last
+-- time (hear.lua).
 -- KEYS 1 task  2 control       ARGV 1 kind  2 JSON  3 channel of alerts  4 the task, as they name it  5 inputs at most
-local state = redis.call('HGET', KEYS[1], 'state')
+local state, fence, deaf = unpack(redis.call('HMGET', KEYS[1], 'state', 'fence', 'deaf'))
 if not state then return 'none' end
 local ended = state == 'complete' or state == 'failed' or state == 'cancelled'
 if ARGV[1] == 'input' then
   if ended then return state end
+  if state == 'running' and deaf == fence then return 'ending' end
   if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return 'full' end
   local now = redis.call('TIME')
   local field = string.format('input:%d%06d:%06d', now[1], now[2], redis.call('HLEN', KEYS[2]))

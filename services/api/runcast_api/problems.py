@@ -6,6 +6,7 @@ from starlette.responses import Response
 from runcast_events.errors import AlreadyTerminal, IllegalMove, InvalidEvent, InvalidId
 from runcast_service.problem import Problem, install_problems
 from runcast_tasks.errors import (
+    Ending,
     EventTrimmed,
     NotFound,
     SessionBusy,
@@ -50,5 +51,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "session_busy", detail, task_ids=error.task_ids)
         case AlreadyTerminal() | IllegalMove():
             return Problem(409, "illegal_state", detail, state=error.state)
+        case Ending():
+            return Problem(409, "illegal_state", detail, state="running")
         case _:
             return Problem(409, "conflict", detail, headers={"Retry-After": "1"})

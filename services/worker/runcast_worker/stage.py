@@ -10,8 +10,8 @@ from runcast_events.patience import patiently
 from runcast_events.publisher import Publisher
 from runcast_tasks.board import Board
 from runcast_tasks.claim import Claim
-from runcast_tasks.control import Requests
 from runcast_tasks.conversation import read_conversation
+from runcast_tasks.inputs import Input, Inputs
 from runcast_tasks.outputs import Outputs
 from runcast_tasks.takeover import read_takeover
 from runcast_worker.deps import Deps
@@ -35,7 +35,6 @@ async def open_stage(
     """Until the block ends; then nothing of it runs any more. A store that is away is waited for.
     Raises EngineError."""
     keys = claim.hold.keys
-    requests = Requests(deps.events, keys, claim.record.id)
     found = await patiently(lambda: read_takeover(deps.events, keys, claim.record.id))
     publisher.remember(found.checkpoint, found.journal)
     writer.board, writer.journal = Board(found.plan), Journal(found.journal)
@@ -62,7 +61,11 @@ async def open_stage(
         )
         await stack.enter_async_context(toolbox)
         conversation = partial(patiently, partial(read_conversation, deps.events, keys, claim.record.id))
-        inputs = partial(patiently, requests.inputs)
+        heard = Inputs(deps.events, claim.hold)
+
+        async def inputs(*, last: bool = False) -> Sequence[Input]:
+            return await patiently(partial(heard.read, last=last))
+
         yield EngineTask(
             claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint, inputs
         )

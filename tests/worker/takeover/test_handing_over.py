@@ -12,7 +12,8 @@ from runcast_events.events import ApprovalRequired, ApprovalResolved, TaskPaused
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_local.model import Call, Stub, Turn, says
-from runcast_tasks.control import Control, Input, Requests
+from runcast_tasks.control import Control, Requests
+from runcast_tasks.inputs import Input, Inputs
 from runcast_worker.approvals import Approvals
 from runcast_worker.engines import EngineTask, Saved
 from runcast_worker.engines.llm.engine import _hear
@@ -50,15 +51,15 @@ async def test_an_answer_that_is_in_the_log_is_the_answer_whoever_ends_the_task(
 ) -> None:
     """The worker is told to go after the last iteration, before the end. The next one asks and tells nothing again."""
     stub.scripts["mine"] = [Turn(says("The answer."))]
-    looked, stays, read = asyncio.Event(), asyncio.Event(), Requests.inputs
+    looked, stays, read = asyncio.Event(), asyncio.Event(), Inputs.read
 
-    async def slow(self: Requests) -> list[Input]:
+    async def slow(self: Inputs, *, last: bool = False) -> list[Input]:
         if stub.asked and not stays.is_set():
             looked.set()
             await stays.wait()
-        return await read(self)
+        return await read(self, last=last)
 
-    monkeypatch.setattr(Requests, "inputs", slow)
+    monkeypatch.setattr(Inputs, "read", slow)
     async with start_worker(llm_base_url=base_url):
         task_id = await client.submit("go", agent="llm")
         await looked.wait()
@@ -95,7 +96,7 @@ async def test_what_is_heard_is_in_the_checkpoint_that_goes_with_it_and_nothing_
     history = History("", [], "go")
 
     class Said:
-        async def inputs(self) -> list[Input]:
+        async def inputs(self, *, last: bool = False) -> list[Input]:
             return waiting
 
     task: EngineTask = Said()  # type: ignore[assignment]
@@ -192,5 +193,5 @@ async def test_long_inputs_are_not_read_with_every_look(redis: Redis, control: C
     await control.say(task_id, "anna", "x" * 100_000)
     requests = Requests(redis, Keyspace().session(TENANT, "s1"), task_id)
     assert await requests.orders() == {}
-    assert [len(said.text) for said in await requests.inputs()] == [100_000]
+    assert [len(said.text) for said in await Inputs(redis, attempt.hold).read()] == [100_000]
     await attempt.append(client.log, attempt.complete())

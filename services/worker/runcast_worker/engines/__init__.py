@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 from runcast_agents import Agent
 from runcast_events.events import ApprovalRequired, Event
-from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
+from runcast_tasks.inputs import Input
 from runcast_tasks.record import TaskRecord
 from runcast_worker.redaction import Redactor
 from runcast_worker.tools import Surroundings, Tool
@@ -52,7 +52,14 @@ class Tools(Protocol):
         ...
 
 
-async def _nothing() -> Sequence[Input]:
+class Hear(Protocol):
+    async def __call__(self, *, last: bool = False) -> Sequence[Input]:
+        """What was said to the task and not heard yet. `last`: where that is nothing the engine ends the task, and what
+        is said from now on is refused."""
+        ...
+
+
+async def _nothing(*, last: bool = False) -> Sequence[Input]:
     return ()
 
 
@@ -61,7 +68,7 @@ class EngineTask:
     """What an engine is given. `surroundings`: where its tools work. `tools`: what they are. `conversation`: reads the
     messages of the session's earlier tasks, oldest first. `redactor`: makes a filter for a stream of text that is not
     ours, such as a program's output. `checkpoint`: of an earlier attempt, to go on from.
-    `inputs`: reads what was said to the task and not heard yet."""
+    `inputs`: reads what was said to the task meanwhile."""
 
     record: TaskRecord
     agent: Agent
@@ -70,7 +77,7 @@ class EngineTask:
     conversation: Callable[[], Awaitable[Sequence[Message]]]
     redactor: Callable[[], Redactor]
     checkpoint: bytes | None = None
-    inputs: Callable[[], Awaitable[Sequence[Input]]] = _nothing
+    inputs: Hear = _nothing
 
 
 @dataclass(frozen=True, slots=True)

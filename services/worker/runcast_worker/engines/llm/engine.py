@@ -82,14 +82,14 @@ class LlmEngine:
                 history.called(await _use(task, outbox, iteration, calls, history.dump()))
             if not history.ended:  # else another attempt has told it
                 await outbox.put(Saved(_complete(iteration, usage), history.dump(ended=not calls)))
-            if not calls and not await _hear(task, history, outbox):
+            if not calls and not await _hear(task, history, outbox, last=True):
                 return
 
 
-async def _hear(task: EngineTask, history: History, outbox: Outbox) -> bool:
+async def _hear(task: EngineTask, history: History, outbox: Outbox, *, last: bool = False) -> bool:
     """Take what was said to the task meanwhile. False: nothing was."""
     told = False
-    for each in await task.inputs():
+    for each in await task.inputs(last=last):
         if history.heard(each):  # one by one: what a checkpoint holds is no longer waiting to be heard
             told = True
             await outbox.delivered(Saved(MessageAdded(role="user", content=each.text), history.dump(), each))

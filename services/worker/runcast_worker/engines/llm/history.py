@@ -18,8 +18,8 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from runcast_tasks.control import Input
 from runcast_tasks.conversation import Message
+from runcast_tasks.inputs import Input
 from runcast_worker.engines.llm.parts import whole_characters
 
 logger = logging.getLogger(__name__)
