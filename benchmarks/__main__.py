@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
-from benchmarks import append, churn, delivery, model, replay, start, tasks
+from benchmarks import append, cancel, churn, delivery, model, replay, start, takeover, tasks
 from benchmarks.figures import Report, machine
 from benchmarks.stack import NotReady
 from runcast_local.errors import NoStore
@@ -17,6 +17,8 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "delivery": delivery.run,
     "replay": replay.run,
     "churn": churn.run,
+    "cancel": cancel.run,
+    "takeover": takeover.run,
     "tasks": tasks.run,
     "model": model.run,
 }

@@ -29,6 +29,12 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
 
 
+def latencies(took_ms: Sequence[float]) -> dict[str, float]:
+    """How they are spread."""
+    shares = {"p50 ms": 0.5, "p90 ms": 0.9, "p99 ms": 0.99, "max ms": 1.0}
+    return {name: percentile(took_ms, share) for name, share in shares.items()}
+
+
 def medians(rounds: Sequence[Figures]) -> dict[str, float]:
     """Figure by figure, over rounds that measured the same."""
     return {name: median(figures[name] for figures in rounds) for name in rounds[0]}

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from benchmarks.stack import LOOPBACK
 
@@ -99,8 +99,8 @@ class Poster:
     async def connect(cls, port: int) -> "Poster":
         return cls(*await asyncio.open_connection(LOOPBACK, port))
 
-    async def post(self, path: str, document: object) -> None:
-        """Returns with the answer. Raises ConnectionError for any but a 202."""
+    async def post(self, path: str, document: object) -> dict[str, Any]:
+        """Returns what was answered. Raises ConnectionError for any but a 202."""
         body = json.dumps(document).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         self._writer.write(head.encode() + b"\r\n\r\n" + body)
@@ -109,6 +109,8 @@ class Poster:
         said = await self._reader.readexactly(int(length.partition(b":")[2]))
         if not answer.startswith(b"HTTP/1.1 202"):
             raise ConnectionError(f"expected 202, got {answer[:20]!r} {said[:300]!r}")
+        found: dict[str, Any] = json.loads(said)
+        return found
 
     def close(self) -> None:
         self._writer.close()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from time import perf_counter
 
-from benchmarks.figures import Bar, Figures, Report, percentile
+from benchmarks.figures import Bar, Report, latencies, percentile
 from benchmarks.load import Lines, Poster, open_streams
 from benchmarks.stack import Stack
 
@@ -31,8 +31,8 @@ def run() -> Report:
             worker = stack.worker("-m", "benchmarks.polling")
             polled += asyncio.run(_tasks(stack, POLLED_TASKS, POLL_S))
             worker.end()
-    report.add(f"woken, {len(woken)} tasks", _figures(woken))
-    report.add(f"arq's own loop (looks every {POLL_S:g} s), {len(polled)} tasks", _figures(polled))
+    report.add(f"woken, {len(woken)} tasks", latencies(woken))
+    report.add(f"arq's own loop (looks every {POLL_S:g} s), {len(polled)} tasks", latencies(polled))
     p50, slow = percentile(woken, 0.5), percentile(polled, 0.5)
     report.bars.append(Bar(f"p50 {p50:.1f} ms <= {BAR_MS:g} ms", p50 <= BAR_MS))
     report.notes.append(f"arq's own loop takes {slow / p50:.0f} times as long (p50), in the same run")
@@ -74,8 +74,3 @@ async def _tasks(stack: Stack, count: int, pause_s: float) -> list[float]:
     poster.close()
     stream.close()
     return took_ms[WARM:]
-
-
-def _figures(took_ms: list[float]) -> Figures:
-    shares = {"p50 ms": 0.5, "p90 ms": 0.9, "p99 ms": 0.99, "max ms": 1.0}
-    return {name: percentile(took_ms, share) for name, share in shares.items()}
