@@ -16,11 +16,13 @@ from redis.exceptions import RedisError
 
 from runcast_events.keys import Keyspace
 from runcast_events.log import Hold
-from runcast_tasks.errors import LeaseLapsed, LeaseLost
+from runcast_tasks.errors import LastChance, LeaseLapsed, LeaseLost
 from runcast_tasks.record import TaskRecord, decode_hash, parse_record
 
 logger = logging.getLogger(__name__)
 
+MAX_CRASHES = 3
+"""A task whose workers vanished this often is given up."""
 RENEWALS_PER_TTL = 3
 SELF_STOP = 0.8
 """Part of the TTL after which an attempt without renewal stops itself: before anybody else may believe it gone."""
@@ -44,13 +46,17 @@ class Claims:
         self._claim = redis.register_script(files("runcast_tasks").joinpath("claim.lua").read_text())
         self._renew = redis.register_script(files("runcast_tasks").joinpath("renew.lua").read_text())
 
-    async def claim(self, tenant: str, session_id: str) -> Claim | None:
-        """The session's head task, or None when there is nothing to run: at rest, held, paused, or deleted."""
+    async def claim(self, tenant: str, session_id: str, *, last_chance: bool = True) -> Claim | None:
+        """The session's head task, or None when there is nothing to run: at rest, held, paused, or deleted.
+        `last_chance`: also one that the next crash would end; else that raises LastChance, and nothing is claimed."""
         keys = self._keyspace.session(tenant, session_id)
         claimed_at, lease_ms = monotonic(), int(self._lease_ttl_s * 1000)
         answer = await self._claim(
-            keys=[keys.meta, keys.queue, keys.tasks, keys.lease], args=[secrets.token_hex(8), self._worker, lease_ms]
+            keys=[keys.meta, keys.queue, keys.tasks, keys.lease],
+            args=[secrets.token_hex(8), self._worker, lease_ms, "" if last_chance else MAX_CRASHES - 1],
         )
+        if answer[0] == b"LATER":
+            raise LastChance(answer[1].decode())
         if answer[0] != b"OK":
             logger.debug("nothing to claim: %s", answer[1].decode(), extra={"session_id": session_id})
             return None

@@ -83,6 +83,14 @@ class ForkDisturbed(TasksError):
     """The session was trimmed, deleted or rolled back while it was read. Another try tells which."""
 
 
+class LastChance(TasksError):
+    """The task's workers vanished so often that the next time ends it: who runs one such task begins no other."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"{task_id} has one attempt left, and gets it beside no other such task")
+        self.task_id = task_id
+
+
 class LeaseLost(TasksError):
     """The attempt may no longer believe that it holds its task: it stops at once."""
 

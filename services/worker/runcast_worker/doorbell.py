@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from runcast_events.errors import InvalidId
 from runcast_events.ids import check_task_id, check_tenant
 from runcast_events.subscriber import Subscriber
+from runcast_tasks.errors import LastChance
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import FUNCTION, RING_LIFE_S, arq_pool, deserialize, serialize
 
@@ -32,6 +33,8 @@ Answer = Callable[[str, str, Callable[[], Awaitable[None]]], Awaitable[None]]
 STARTING_S = 10
 """arq's own lease on a ring: it only has to last from the poll to the claim, which takes the ring away."""
 BACKOFF_S = (0.1, 2.0)
+LATER_S = 0.5
+"""A task that this worker cannot run beside another one is rung for again then, for whichever worker looks first."""
 STOP_S = 4.0
 LOOK_S = 0.5
 """A look at the queue, and the starts it leads to, get this long to end when a drain begins."""
@@ -188,6 +191,9 @@ class Doorbell(Worker):
             await self._answer(check_tenant(tenant), check_task_id(task_id), claimed)
         except InvalidId:
             logger.exception("a ring that nobody of ours rang")
+        except LastChance as waits:
+            logger.info("%s", waits)
+            raise Retry(defer=LATER_S) from waits
         except (RedisError, OSError) as error:
             logger.warning("the events store does not answer: %s", error, extra={"task_id": task_id})
             raise Retry(defer=1) from error

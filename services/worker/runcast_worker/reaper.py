@@ -18,6 +18,7 @@ from runcast_events.events import Event, TaskCancelled, TaskFailed, TaskRequeued
 from runcast_events.ids import check_task_id, check_tenant
 from runcast_events.log import Write
 from runcast_events.states import TERMINAL
+from runcast_tasks.claim import MAX_CRASHES
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
@@ -27,7 +28,6 @@ from runcast_worker.interrupted import end_interrupted
 
 logger = logging.getLogger(__name__)
 
-MAX_CRASHES = 3
 RESTING = frozenset({"paused", "waiting_approval"})
 """Whoever moves them on rings for them."""
 AT_ONCE = 100

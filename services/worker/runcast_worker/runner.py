@@ -11,7 +11,7 @@ from runcast_events.ids import session_of
 from runcast_events.log import Appended
 from runcast_events.states import TERMINAL
 from runcast_tasks.claim import Claim
-from runcast_tasks.errors import LeaseLost, NotFound
+from runcast_tasks.errors import LastChance, LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.attempt import Attempt
 from runcast_worker.deps import Deps
@@ -26,15 +26,33 @@ class Runner:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._last_chance = False  # whether a task runs that the next crash would end
 
     async def run(self, tenant: str, task_id: str, claimed: Callable[[], Awaitable[None]]) -> None:
         """Look at the task's session: run its head task where it can be had, else return. `claimed` is called when it
-        is ours. Raises InvalidId, RedisError and OSError only while nothing is claimed."""
-        claim = await self._deps.claims.claim(tenant, session_of(task_id))
-        if claim is None:
-            return
-        await claimed()
-        await self._attempt(tenant, claim)
+        is ours. Raises InvalidId, LastChance, RedisError and OSError only while nothing is claimed."""
+        claims, session_id = self._deps.claims, session_of(task_id)
+        try:
+            claim = await claims.claim(tenant, session_id, last_chance=False)
+        except LastChance:
+            if self._last_chance:
+                raise
+            return await self._run_alone(tenant, session_id, claimed)
+        if claim is not None:
+            await claimed()
+            await self._attempt(tenant, claim)
+        return None
+
+    async def _run_alone(self, tenant: str, session_id: str, claimed: Callable[[], Awaitable[None]]) -> None:
+        """Beside no other task that the next crash ends: one of them brings its workers down, and they were with it."""
+        self._last_chance = True
+        try:
+            claim = await self._deps.claims.claim(tenant, session_id)
+            if claim is not None:
+                await claimed()
+                await self._attempt(tenant, claim)
+        finally:
+            self._last_chance = False
 
     async def _attempt(self, tenant: str, claim: Claim) -> None:
         """Returns when the attempt is over, however it ended."""
