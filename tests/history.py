@@ -1,6 +1,6 @@
 """Checks over recorded histories: guarantees 1 to 4 of docs/architecture.md, stated once, used by many tests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runcast_events.continuity import follows
@@ -29,10 +29,10 @@ def check_log(log: Sequence[Entry], trimmed: bool = False) -> None:
         cursor = entry.id
 
 
-def check_tasks(log: Iterable[Entry], ended: bool = True) -> None:
+def check_tasks(log: Iterable[Entry], ended: bool = True, cut_off: Mapping[str, str] | None = None) -> None:
     """3 and 4: a task's events move it as the state table says, with one terminal event and nothing after it; and the
-    fences of attempts never go back."""
-    states: dict[str, str] = {}
+    fences of attempts never go back. `cut_off`: tasks whose first events the store has lost, with their states then."""
+    states: dict[str, str] = dict(cut_off or {})
     fences: dict[str, int] = {}
     for entry in log:
         if not entry.task_id:
@@ -55,18 +55,27 @@ def check_terminals(log: Iterable[Entry], accepted: Iterable[str]) -> None:
     assert set(counts.values()) <= {1}, f"terminal events per task: {counts}"
 
 
-def check_client(seen: Sequence[Seen], log: Sequence[Entry], cursor: EventId = START) -> None:
+def check_client(
+    seen: Sequence[Seen], log: Sequence[Entry], cursor: EventId = START, rolled_back: bool = False
+) -> None:
     """2: over all its reconnects a client was shown exactly the log after its first cursor, in order, or a gap stands
-    exactly at the break."""
+    exactly at the break. `rolled_back`: the store may have lost its tail; what the client had of that, a gap made void
+    before anything else was shown."""
     by_id = {entry.id: entry for entry in log}
+    void: EventId | None = None
     for item in seen:
         if item.gap:
-            cursor = item.id
+            cursor, void = item.id, None
             continue
         entry = by_id.get(item.id)
+        if rolled_back and entry is None:
+            void = void or item.id
+            continue
         assert entry is not None, f"the client was shown {item.id}, which is not in the log"
+        assert void is None, f"the client saw {entry.id} after {void}, which is not in the log, without a gap between"
         assert follows(cursor, entry.id, entry.prev), f"the client saw {entry.id} right after {cursor}, without a gap"
         assert item.payload == entry.payload, f"the client saw other content under {entry.id}"
         cursor = entry.id
+    assert void is None, f"the client was not told that {void} is not in the log any more"
     if log:
         assert cursor == log[-1].id, f"the client stopped at {cursor}, the log ends at {log[-1].id}"

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "runcast_events": set(),
     "runcast_tasks": {"runcast_events"},
     "runcast_agents": set(),
-    "runcast_service": set(),
+    "runcast_service": {"runcast_events"},
     "runcast_api": {"runcast_events", "runcast_tasks", "runcast_agents", "runcast_service"},
     "runcast_worker": {"runcast_events", "runcast_tasks", "runcast_agents", "runcast_service"},
     "runcast_gateway": {"runcast_events", "runcast_tasks", "runcast_service"},

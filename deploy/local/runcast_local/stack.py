@@ -135,8 +135,8 @@ def plan(
 async def _check_store(setting: str, url: str) -> None:
     """Raises StoreAway. The services themselves would wait for it, however long."""
     parts = urlsplit(url)
-    if parts.hostname is None:
-        return  # a Unix socket
+    if parts.hostname is None or parts.scheme.endswith("+sentinel"):
+        return  # a Unix socket, or several servers
     host, port = parts.hostname, parts.port or 6379
     try:
         async with asyncio.timeout(2):

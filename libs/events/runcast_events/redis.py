@@ -21,11 +21,13 @@ from redis.exceptions import (
 )
 
 from runcast_events.cancellation import make_cancel_safe
+from runcast_events.sentinel import Master, ToMaster
+from runcast_events.store_url import parse_store_url
 
 RETRYABLE = (ConnectionError, TimeoutError, OSError, BusyLoadingError, ReadOnlyError)
 """What passes by itself: the store restarts, fails over, loads its data, or a reply was lost."""
 
-_PASSING_ANSWERS = ("OOM ", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
+_PASSING_ANSWERS = ("OOM ", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY")
 
 CONNECT_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
@@ -64,9 +66,7 @@ def connect(
     codec reads those, and redis-py's own reshaping costs more than the rest of a page.
     """
     options = _options(name, connect_timeout_s, command_timeout_s, retries)
-    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=command_timeout_s, **options)
-    make_cancel_safe(pool)
-    client = Redis.from_pool(pool)
+    client = Redis.from_pool(_pool(url, max_connections=max_connections, timeout=command_timeout_s, **options))
     for command in ("XRANGE", "XREVRANGE", "XREAD"):
         client.response_callbacks.pop(command, None)
     return client
@@ -75,9 +75,20 @@ def connect(
 def subscriber_connection(url: str, name: str) -> Connection:
     """One bare connection for Pub/Sub, not connected yet. Its reads time out only where the caller says so."""
     options = _options(name) | {"socket_timeout": None}
-    pool = BlockingConnectionPool.from_url(url, max_connections=1, **options)
-    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    connection: Connection = _pool(url, max_connections=1, **options).make_connection()  # type: ignore[no-untyped-call]
     return connection
+
+
+def _pool(url: str, **options: Any) -> BlockingConnectionPool:
+    """Raises ValueError when the URL is none."""
+    parsed = parse_store_url(url)
+    options |= parsed.options
+    if parsed.service:
+        kind = options.get("connection_class", Connection)
+        options |= {"connection_class": type(kind.__name__, (ToMaster, kind), {}), "master": Master(parsed)}
+    pool = BlockingConnectionPool(**options)
+    make_cancel_safe(pool)
+    return pool
 
 
 def passes(error: Exception) -> bool:

@@ -7,17 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio.connection import parse_url
+
+from runcast_events.store_url import parse_store_url
 
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def _store_url(url: str) -> str:
-    try:
-        parse_url(url)
-    except ValueError as error:
-        raise ValueError("expected redis://host:port/number, rediss://… or unix://path") from error
+    parse_store_url(url)
     return url
 
 

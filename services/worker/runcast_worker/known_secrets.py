@@ -6,7 +6,7 @@ and by each of its lines: programs print parts of files, and number or indent th
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from runcast_agents import Agent
 from runcast_worker.redaction import SHORTEST
@@ -49,15 +49,16 @@ def _given(name: str, value: str, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_url(url: str) -> Iterator[str]:
-    """Its password, and a user that is a token; as it stands there and decoded. Nothing where the text is no URL."""
-    if "://" not in url or "@" not in url:
+    """Its password, a user that is a token, and options that are named as secrets; as it stands there and decoded.
+    Nothing where the text is no URL."""
+    if "://" not in url:
         return
     try:
         parts = urlsplit(url)
     except ValueError:
         return
     user, password = parts.username or "", parts.password or ""
-    found = [password]
+    found = [password, *(value for name, value in parse_qsl(parts.query) if SECRET_NAME.search(name))]
     # Of other schemes it is a name that says nothing, such as postgres.
     if parts.scheme.rpartition("+")[2] in _WEB and (not password or len(user) >= USER_CHARS):
         found.append(user)

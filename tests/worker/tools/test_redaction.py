@@ -88,6 +88,8 @@ def test_values_are_filtered_in_all_their_texts() -> None:
         ("SENTRY_DSN", "https://abc@host/1", "https://abc@host/1"),
         ("AWS_SECRET_ACCESS_KEY", "/aBcDeF/gHiJ+kLm", "/aBcDeF/gHiJ+kLm"),
         ("RUNCAST_REDIS_URL", "redis://u:p%40ssw0rd@h/0", "p@ssw0rd"),
+        ("RUNCAST_REDIS_URL", "redis+sentinel://u:p%40ssw0rd@h:1,i:2/main", "p@ssw0rd"),
+        ("RUNCAST_REDIS_URL", "redis+sentinel://h/main?sentinel_password=p%40ssw0rd", "p@ssw0rd"),
         ("DATABASE_URL", "postgres://u:hunter2hunter2@h/db", "hunter2hunter2"),
         ("GPG_PASSPHRASE", "correct horse", "correct horse"),
         ("DB_PASS", "correct horse", "correct horse"),
