@@ -55,6 +55,8 @@ class Reaper:
         self._deps = deps
         self._trusts_from = 0.0
         """Monotonic: after an outage attempts first get a lease to renew theirs, or to give their tasks up."""
+        self._run_id = ""
+        """Of the server that the events were read from last."""
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
@@ -63,6 +65,7 @@ class Reaper:
             await asyncio.sleep(0 if more else settings.reap_every_s)
             more = False
             try:
+                await self._meet_store()
                 hints = await self._deps.queue.due(AT_ONCE)
                 if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
                     self._distrust()  # this process or the store stood still: so may others
@@ -73,6 +76,14 @@ class Reaper:
                 logger.warning("the reaper waits for the store: %s", error or type(error).__name__)
                 self._distrust()
             looked_at = monotonic()
+
+    async def _meet_store(self) -> None:
+        """A server that was restarted, restored or promoted may have lost the leases of attempts that live: also when
+        that was too quick for a command to fail."""
+        run_id = str((await self._deps.events.info("server")).get("run_id", ""))
+        if self._run_id not in ("", run_id):
+            self._distrust()
+        self._run_id = run_id
 
     def _distrust(self) -> None:
         self._trusts_from = monotonic() + max(SETTLE_S, self._deps.settings.lease_ttl_s)
@@ -100,6 +111,7 @@ class Reaper:
             return await deps.queue.expect(tenant, task_id, after_s=lease_ms / 1000 + LATER_S)
         if record.state == "queued":
             return await self._ring(tenant, record, "rung")
+        await self._meet_store()
         if record.state == "running" and monotonic() >= self._trusts_from:
             return await self._take(tenant, record)
         return await deps.queue.expect(tenant, task_id, after_s=max(LATER_S, self._trusts_from - monotonic()))
