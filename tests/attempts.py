@@ -1,5 +1,6 @@
 """What log tests share: submit a task by a control append, claim it, and write as its attempt."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -49,7 +50,9 @@ def session_keys(session_id: str = "s1") -> SessionKeys:
     return Keyspace().session(TENANT, session_id)
 
 
-async def submit(log: EventLog, session_id: str = "s1", operation: str | None = None) -> str:
+async def submit(
+    log: EventLog, session_id: str = "s1", operation: str | None = None, writes: Iterable[Write] = ()
+) -> str:
     """A queued task in the session; returns its id."""
     task_id = new_task_id(session_id)
     envelope = Envelope(session_id, task_id)
@@ -58,7 +61,7 @@ async def submit(log: EventLog, session_id: str = "s1", operation: str | None = 
         envelope.encode(MessageAdded(role="user", content="hello")),
         envelope.encode(TaskQueued(prompt="hello", agent="demo", params={})),
     ]
-    writes = [Write("record", "agent", "demo"), Write("record", "prompt", "hello")]
+    writes = [Write("record", "agent", "demo"), Write("record", "prompt", "hello"), *writes]
     await log.append_control(session_keys(session_id), operation or f"submit-{task_id}", batch, writes, task_id=task_id)
     return task_id
 

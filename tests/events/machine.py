@@ -3,6 +3,7 @@ order that hypothesis thinks of. What it records is checked against guarantees 1
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeVar
@@ -10,76 +11,26 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as StoreError
 
 from runcast_events.codec import Encoded, Envelope
-from runcast_events.continuity import Gap, follows, gap_before
-from runcast_events.entry import Entry
+from runcast_events.continuity import follows
 from runcast_events.errors import AlreadyTerminal, AppendRefused, Fenced, Gone, IllegalMove
-from runcast_events.events import SessionDeleted, TaskCancelled, TaskRequeued
+from runcast_events.events import SessionDeleted, TaskCancelled, TaskPaused, TaskRequeued, TaskResumed
 from runcast_events.ids import START, EventId
-from runcast_events.log import Appended, EventLog, LogLimits, Write
+from runcast_events.log import LogLimits, Write
 from runcast_events.publisher import Publisher, PublisherLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_events.states import LIVE
 from tests.attempts import Attempt, claim, entries, session_keys, submit
+from tests.events.dropping import DroppingReader, check_recorded
+from tests.events.unreliable import UnreliableLog
 from tests.history import check_tasks
 
 T = TypeVar("T")
 KEYS = session_keys()
+TOLD = ("task_started", "output", "task_complete")
 ENDS = (Fenced, Gone, AlreadyTerminal, IllegalMove)
-
-
-class UnreliableLog(EventLog):
-    """Loses the replies of the next `lost` appends: they are written, and the writer hears of a broken connection.
-    Of reinstalls it first loses the call, then the reply."""
-
-    lost = 0
-    calls = 0
-
-    async def reinstall(self, *args: Any, **kwargs: Any) -> None:
-        self.calls += 1
-        if self.calls % 3 == 1:
-            raise StoreError("the call was lost")
-        await super().reinstall(*args, **kwargs)
-        if self.calls % 3 == 2:
-            raise StoreError("the reply was lost")
-
-    async def append(self, *args: Any, **kwargs: Any) -> Appended:
-        answer = await super().append(*args, **kwargs)
-        if self.lost:
-            self.lost -= 1
-            raise StoreError("the reply was lost")
-        return answer
-
-
-class Client:
-    """A reader that drops and comes back as it likes, and writes down what it was shown."""
-
-    def __init__(self) -> None:
-        self.cursor = START
-        self.seen: list[Entry | Gap] = []
-
-    async def read(self, redis: Redis, count: int) -> None:
-        """One page, told by the rules of the protocol."""
-        reader = LogReader(redis)
-        page = await reader.page(KEYS, self.cursor, count)
-        if page.tail.id < self.cursor:
-            self.show_gap(await reader.settle(KEYS, Gap(self.cursor, page.tail.id, "rewound")))
-            return
-        for entry in page.entries:
-            if not follows(self.cursor, entry.id, entry.prev):
-                self.show_gap(await reader.settle(KEYS, gap_before(self.cursor, entry)))
-                return
-            self.seen.append(entry)
-            self.cursor = entry.id
-
-    def show_gap(self, gap: Gap) -> None:
-        assert gap.since == self.cursor
-        assert gap.to != self.cursor
-        self.seen.append(gap)
-        self.cursor = gap.to
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -93,7 +44,7 @@ class LogMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.redis = self.run(self._open())
         self.attempts: list[tuple[Attempt, Publisher]] = []
-        self.clients = [Client(), Client()]
+        self.clients = [DroppingReader(), DroppingReader()]
         self.content: dict[EventId, bytes] = {}
         self.rolled_back: set[int] = set()  # attempts that a rollback may have touched
         self.copy: dict[bytes, bytes] | None = None
@@ -161,6 +112,28 @@ class LogMachine(RuleBasedStateMachine):
             event = [Envelope("s1").encode(SessionDeleted())]
             self.run(self._expect(self.log.append_control(KEYS, secrets.token_hex(8), event)))
 
+    @rule(data=st.data(), resume=st.booleans())
+    def pause(self, data: st.DataObject, resume: bool) -> None:
+        """Or resume: of a task that nobody runs."""
+        queue = self.run(self._queue())
+        if queue:
+            task_id = data.draw(st.sampled_from(queue), label="task")
+            event, legal = (TaskResumed(by="test"), "paused") if resume else (TaskPaused(by="test"), "queued")
+            self.run(self._expect(self._control(task_id, event, legal=[legal])))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        """Any attempt, zombie or not, pauses its task: the holder's hold ends with it."""
+        index = data.draw(st.integers(0, len(self.attempts) - 1), label="attempt")
+        attempt, publisher = self.attempts[index]
+        self.run(self._hand_over(index, [attempt.envelope.encode(TaskPaused(by="attempt"))], publisher))
+
+    @rule()
+    def interrupt(self) -> None:
+        """Submit a task that goes right behind the holder, which is asked to end in the same step."""
+        self.run(self._expect(self._interrupt(), Gone))
+
     # --- readers and the store -------------------------------------------------------------------------------------
 
     @rule(index=st.integers(0, 1), count=st.integers(1, 30))
@@ -198,7 +171,7 @@ class LogMachine(RuleBasedStateMachine):
         """Once, in its order, and never without it: every event of an attempt brings a message of its own here."""
         if hasattr(self, "log") and not self.trims:
             log = self.run(entries(self.redis))
-            told = [entry.payload for entry in log if entry.type in ("task_started", "output", "task_complete")]
+            told = [entry.payload for entry in log if entry.type in TOLD or b'"by":"attempt"' in entry.payload]
             deleted = bool(log) and log[-1].type == "session_deleted"
             assert self.run(self._messages()) == ([] if deleted else told)
 
@@ -251,6 +224,13 @@ class LogMachine(RuleBasedStateMachine):
     async def _control(self, task_id: str, event: Any, legal: list[str]) -> None:
         batch = [Envelope("s1", task_id).encode(event)]
         await self.log.append_control(KEYS, secrets.token_hex(8), batch, task_id=task_id, legal=legal)
+
+    async def _interrupt(self) -> None:
+        before = await self._queue()
+        task_id = await submit(self.log, writes=[Write("interrupt", "", json.dumps({"by": "test"}))])
+        assert await self._queue() == [*before[:1], task_id, *before[1:]]
+        if before:
+            assert await self.redis.hexists(KEYS.control(before[0]), "cancel")
 
     async def _claim(self) -> None:
         queue = await self._queue()
@@ -340,26 +320,3 @@ class LogMachine(RuleBasedStateMachine):
         finally:
             await self.redis.config_set("maxmemory", 0)
         await self._hand_over(len(self.attempts) - 1, [], publisher)
-
-
-def check_recorded(client: Client, log: list[Entry]) -> None:
-    """2: what a client holds after taking back what gaps told it was lost is the log, from its first to its last event,
-    but for what gaps told it was trimmed."""
-    held: list[Entry] = []
-    skipped: list[Gap] = []
-    for item in client.seen:
-        if isinstance(item, Entry):
-            held.append(item)
-        elif item.to < item.since:
-            held = [entry for entry in held if entry.id <= item.to]
-        else:
-            skipped.append(item)
-    first = log[0].id if log else START
-    present = {entry.id: entry.payload for entry in log}
-    for entry in held:
-        if entry.id >= first:
-            assert present.get(entry.id) == entry.payload, f"the client holds {entry.id}, which the log has not"
-    shown = {entry.id for entry in held}
-    for entry in log:
-        told = any(gap.since < entry.id <= gap.to for gap in skipped)
-        assert told or entry.id in shown, f"the client was not shown {entry.id}, and no gap told it"
