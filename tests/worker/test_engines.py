@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from redis.asyncio import Redis
 
+from runcast_events.events import IterationStart, OutputStart
 from runcast_events.keys import Keyspace
+from runcast_events.log import EventLog
 from runcast_tasks.control import Control
 from runcast_worker.engines.intents import plan
-from tests.attempts import TENANT
+from tests.attempts import TENANT, claim, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
 
@@ -63,6 +66,24 @@ async def test_the_demo_is_told_of_a_tools_error_and_says_so(client: Client, sta
     called = next(json.loads(e.payload) for e in log if e.type == "tool_call_complete")
     assert called["error"]["code"] == "read_only"
     assert "read_only" in json.loads(log[-1].payload)["final_answer"]
+
+
+async def test_a_demo_that_begins_anew_resets_what_it_had_told(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Its worker died in the second iteration: the parts that are open there are dropped by every reader."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    dead = await claim(redis, lease_ttl_s=0.3)
+    envelope = dead.envelope
+    began = [envelope.encode(event) for event in (IterationStart(iteration=2), OutputStart(iteration=2, part_id="o2"))]
+    await dead.append(log, dead.started(), *began)
+    await redis.hset(dead.hold.keys.task(task_id), "iteration", "2")  # type: ignore[misc]
+    await client.queue.expect(TENANT, task_id, after_s=0)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(task_id)
+    told = [json.loads(entry.payload) for entry in history]
+    assert [event["iteration"] for event in told if event["event_type"] == "iteration_reset"] == [1, 2]
 
 
 async def test_a_script_plays_its_events_in_order(client: Client, start_worker: StartWorker) -> None:

@@ -146,3 +146,19 @@ def test_a_wrong_count_is_refused() -> None:
     """By the event's model."""
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         expand(Used("m", -1))
+
+
+@pytest.mark.parametrize(("checkpoint", "reached", "reset"), [(1, 3, [2, 3]), (0, 2, [1, 2]), (2, 2, [3]), (0, 0, [1])])
+def test_another_attempt_resets_every_iteration_that_it_tells_anew(
+    checkpoint: int, reached: int, reset: list[int]
+) -> None:
+    """From its checkpoint up to the one in which another has left parts open; once, before anything else."""
+    expansion = Expansion(2, checkpoint, reached)
+    events = [*expansion.events(Say("a")), *expansion.events(NextIteration()), *expansion.events(Say("b"))]
+    told = [(event.event_type, event.iteration) for event in events if "iteration" in event.event_type]
+    assert told[: len(reset)] == [("iteration_reset", number) for number in reset]
+    assert told[len(reset) :] == [
+        ("iteration_start", checkpoint + 1),
+        ("iteration_complete", checkpoint + 1),
+        ("iteration_start", checkpoint + 2),
+    ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from runcast_events.events import (
     Event,
     IterationComplete,
+    IterationReset,
     IterationStart,
     Output,
     OutputComplete,
@@ -50,6 +51,8 @@ class DemoEngine:
             raise EngineError(f"params.delay_ms: {error.errors()[0]['msg']}") from None
         planned, attempt = plan(task.record.prompt), task.record.attempt
         goal = task.record.prompt.strip()[:500] or "(nothing was asked)"
+        for told in range(1, task.record.iteration + 1):  # by another attempt, which may have left parts open
+            yield IterationReset(iteration=told)
         yield TaskAnalysis(action_name=planned.title[:60], goal=goal)
         yield PlanCreated(goal=goal, phases=list(PHASES))
         calls: list[ToolCallComplete] = []

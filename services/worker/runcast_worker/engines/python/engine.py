@@ -34,7 +34,8 @@ class PythonEngine:
     async def run(self, task: EngineTask) -> AsyncGenerator[Event | Saved, None]:
         entry = str(task.agent.entry)
         saved: dict[str, Any] = json.loads(task.checkpoint or b'{"iteration": 0, "checkpoint": null}')
-        mailbox, expansion = Mailbox(), Expansion(task.record.attempt, saved["iteration"])
+        mailbox = Mailbox()
+        expansion = Expansion(task.record.attempt, saved["iteration"], task.record.iteration)
         with self._watch.on():
             running = asyncio.create_task(
                 _play(self._functions[entry], task_for(task, saved["checkpoint"], mailbox), mailbox),

@@ -51,9 +51,10 @@ class WrongStep(ValueError):
 class Expansion:
     """Of one run. Nothing is told twice, and nothing that is not open is added to."""
 
-    def __init__(self, attempt: int = 1, iteration: int = 0) -> None:
-        """`iteration`: the last one of an earlier attempt, whose checkpoint this one goes on from."""
-        self._attempt, self._iteration, self._began = attempt, iteration, False
+    def __init__(self, attempt: int = 1, iteration: int = 0, reached: int = 0) -> None:
+        """`iteration`: the last one of an earlier attempt, whose checkpoint this one goes on from. `reached`: the last
+        one that an earlier attempt began."""
+        self._attempt, self._iteration, self._began, self._reached = attempt, iteration, False, reached
         self._index = 0  # of the next call in its iteration
         self._parts = 0
         self._kind: type[Say] | type[Think] | None = None  # of the open part
@@ -110,8 +111,9 @@ class Expansion:
     def _begin(self) -> Iterator[Event]:
         self._iteration += 1
         self._index = 0
-        if self._attempt > 1 and not self._began:  # whoever died in it has left open what it said so far
-            yield IterationReset(iteration=self._iteration)
+        if self._attempt > 1 and not self._began:  # told anew from here, up to where another has left its parts open
+            for again in range(self._iteration, max(self._iteration, self._reached) + 1):
+                yield IterationReset(iteration=again)
         self._began = True
         yield IterationStart(iteration=self._iteration)
 
