@@ -119,7 +119,7 @@ async def leaks(client: Redis) -> list[str]:
     found = []
     for raw in await client.keys("*"):
         key = raw.decode()
-        if key.startswith(LASTING) or await client.pttl(key) >= 0:
+        if key.startswith(LASTING) or await client.pttl(key) != -1:  # -2: it has expired meanwhile
             continue
         base, tag, _ = key.partition("}")
         if not tag or not await client.llen(f"{base}}}:queue"):

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -103,7 +105,7 @@ async def test_a_ring_that_cannot_be_one_is_dropped(
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["free", "held by another"])
-@pytest.mark.parametrize("replies", range(6))
+@pytest.mark.parametrize("replies", range(7))
 async def test_a_slot_is_neither_lost_nor_given_back_twice_wherever_the_store_falls_silent(
     redis: Redis, store: Store, replies: int, held: bool
 ) -> None:
@@ -170,6 +172,43 @@ async def test_a_ring_that_stayed_in_the_queue_is_not_answered_twice_here(client
     await asyncio.gather(running, return_exceptions=True)
     await doorbell.drain(2, asyncio.Event())
     await redis.flushdb()
+
+
+async def test_a_ring_in_the_hands_of_a_killed_worker_is_answered_soon(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """It had looked, and died before it claimed: a task that was just taken from another dead one waits for this."""
+    task_id = await client.submit(agent="script", count=1)
+    (ring,) = await redis.zrange("runcast:rings", 0, -1)
+    await redis.set(b"arq:in-progress:" + ring, b"1", px=int(STARTING_S * 1000))
+    async with start_worker(poll_delay_s=0.2):
+        began = monotonic()
+        await client.ended(task_id)
+    assert monotonic() - began < 4
+
+
+async def test_a_ring_that_another_worker_answers_between_look_and_start_is_left_alone(
+    client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """arq would say that a job has expired, with a traceback of its result."""
+
+    async def answer(*_: object) -> None:
+        raise AssertionError("it is not ours")
+
+    await client.queue.ring(TENANT, "s1.abcdefghij")
+    (ring,) = await redis.zrange("runcast:rings", 0, -1)
+    doorbell = Doorbell(redis, client.queue.keys, "test", answer, max_jobs=3, poll_delay_s=1)
+    lock = doorbell.pool.set
+
+    async def late(*args: Any, **options: Any) -> object:
+        await redis.zrem("runcast:rings", ring)
+        await redis.delete(b"arq:job:" + ring)
+        return await lock(*args, **options)
+
+    monkeypatch.setattr(doorbell.pool, "set", late)
+    await doorbell.start_jobs([ring])
+    assert (doorbell.job_counter, doorbell.tasks, caplog.records) == (0, {}, [])
+    assert not await redis.exists(b"arq:in-progress:" + ring)
 
 
 async def test_arq_is_set_up_against_its_traps(redis: Redis) -> None:

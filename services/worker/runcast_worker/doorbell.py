@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 Answer = Callable[[str, str, Callable[[], Awaitable[None]]], Awaitable[None]]
 """`(tenant, task id, claimed)`: look at the task's session; call `claimed` once there is something to run."""
 
-STARTING_S = 10
-"""arq's own lease on a ring: it only has to last from the poll to the claim, which takes the ring away."""
+STARTING_S = 1.0
+"""arq's own lease on a ring: it only has to last from the poll to the claim, which takes the ring away. Of a worker
+that is killed in between it keeps everybody else from the ring; where it lapses too early the claim decides."""
 BACKOFF_S = (0.1, 2.0)
 LATER_S = 0.5
 """A task that this worker cannot run beside another one is rung for again then, for whichever worker looks first."""
@@ -140,6 +141,10 @@ class Doorbell(Worker):
             return  # it runs here, and could not be taken out of the queue when it was claimed
         if not await self.pool.set(in_progress_key_prefix + job_id, b"1", px=lease_ms, nx=True):
             return  # another worker is starting it
+        if await self.pool.zscore(self.queue_name, raw) is None:
+            # Another worker has answered it since we looked: arq would take what is left of it for an expired job.
+            await self.pool.delete(in_progress_key_prefix + job_id)
+            return
         await self.sem.acquire()  # never waits: arq counts in both, and the counter was looked at
         self.job_counter += 1
         task = asyncio.create_task(self.run_job(job_id, int(score)), name=f"ring {job_id}")
