@@ -120,6 +120,16 @@ async def test_an_illegal_move_is_a_conflict_that_names_the_state(api: Api, redi
         problem(await api.client.post(missing, json=body), 404, "not_found")
 
 
+async def test_a_command_to_a_task_of_a_deleted_session_is_gone(api: Api) -> None:
+    """Whichever it is."""
+    task_id = await api.submit(session_id="s1")
+    await api.client.delete("/api/sessions/s1", params={"force": True})
+    bodies = {"input": {"text": "hello"}, "approvals/1.0": {"decision": "approved"}}
+    for command in ("pause", "resume", "cancel", "input", "approvals/1.0"):
+        answer = await api.client.post(f"/api/tasks/{task_id}/{command}", json=bodies.get(command))
+        problem(answer, 410, "session_deleted")
+
+
 async def test_an_approval_is_decided_once_and_asked_again_without_harm(api: Api, redis: Redis) -> None:
     """The state is told; another decision comes too late."""
     task_id = await waiting(api, redis)

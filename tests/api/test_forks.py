@@ -190,7 +190,7 @@ async def test_what_cannot_be_forked_is_refused_with_the_reason(api: Api, redis:
     await talk.end()
     before = await redis.dbsize()
     epoch = int(at.partition("-")[0])
-    for unknown in ("0-0", f"{epoch}-999", f"{epoch + 10**6}-1"):
+    for unknown in ("0-0", "1-1", f"{epoch - 1}-1", f"{epoch}-999", f"{epoch + 10**6}-1"):
         problem(await api.client.post("/api/sessions/s1/fork", json={"at": unknown}), 404, "unknown_event")
     for wrong in ({"at": "latest"}, {"at": "1"}, {"session_id": "a b"}, {"session_id": ""}):
         problem(await api.client.post("/api/sessions/s1/fork", json=wrong), 422, "invalid_id")

@@ -100,6 +100,8 @@ class Control:
         entry = {**approval.model_dump(exclude_unset=True), "reason": reason}
         for _ in range(5):  # others may decide, and the task may wait for another call, between the look and the append
             state, waiting, decided = await self._approvals(keys, task_id, call_id)
+            if not state:
+                raise await self._missing(keys, task_id)
             asked = json.loads(waiting or "null")
             is_asked = asked is not None and asked["tool_call_id"] == call_id
             if not is_asked or state != "waiting_approval":
@@ -148,7 +150,7 @@ class Control:
 
     async def say(self, task_id: str, by: str, text: str) -> str:
         """Say something to a live task; returns its state. Its model is told before it is asked the next time. Raises
-        InvalidId, NotFound, AlreadyTerminal, TooManyInputs, Ending."""
+        InvalidId, NotFound, SessionDeleted, AlreadyTerminal, TooManyInputs, Ending."""
         state = await self._ask(self._keys(task_id), task_id, "input", by, text)
         if state == "full":
             raise errors.TooManyInputs(task_id)
@@ -166,8 +168,14 @@ class Control:
             args=[kind, request, self._keyspace.control, f"{self._tenant}/{task_id}", INPUTS],
         )
         if state == b"none":
-            raise errors.NotFound("task", task_id) from None
+            raise await self._missing(keys, task_id)
         return str(state.decode())
+
+    async def _missing(self, keys: SessionKeys, task_id: str) -> errors.TasksError:
+        """Why there is no such task."""
+        if await self._redis.hexists(keys.meta, "deleted"):  # type: ignore[misc]
+            return errors.SessionDeleted(session_of(task_id))
+        return errors.NotFound("task", task_id)
 
     async def _approvals(
         self, keys: SessionKeys, task_id: str, call_id: str

@@ -113,20 +113,20 @@ class Forks:
 
     async def _look(self, keys: SessionKeys, session_id: str, at: EventId | None) -> _Look:
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hmget(keys.meta, ["epoch", "n", "deleted"])
+        pipe.hmget(keys.meta, ["epoch", "n", "deleted", "trimmed"])
         pipe.hmget(keys.session, ["title", "plan", "todos"])
         pipe.llen(keys.messages)
         for first, last in (("-", "+"), ("-", "+") if at is None else (str(at), str(at))):
             pipe.execute_command("XRANGE", keys.events, first, last, "COUNT", 1)
-        (epoch, n, deleted), (title, plan, todos), messages, oldest, found = await pipe.execute()
+        (epoch, n, deleted, trimmed), (title, plan, todos), messages, oldest, found = await pipe.execute()
         if deleted is not None:
             raise SessionDeleted(session_id)
         if epoch is None or n is None:
             raise NotFound("session", session_id)
         end = EventId(int(epoch), int(n))
         if at is not None and not found:
-            trimmed = oldest and START < at < decode_entry(oldest[0]).id
-            raise (EventTrimmed if trimmed else UnknownEvent)(session_id, str(at))
+            gone = oldest and int(trimmed or 0) and START < at < decode_entry(oldest[0]).id
+            raise (EventTrimmed if gone else UnknownEvent)(session_id, str(at))
         board = {name: raw.decode() if raw else "" for name, raw in (("plan", plan), ("todos", todos))}
         return _Look(at or end, end, None if title is None else title.decode(), board, messages)
 
