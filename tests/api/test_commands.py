@@ -130,6 +130,16 @@ async def test_a_command_to_a_task_of_a_deleted_session_is_gone(api: Api) -> Non
         problem(answer, 410, "session_deleted")
 
 
+async def test_what_a_command_cannot_say_is_refused(api: Api) -> None:
+    """And not passed over in silence; why a task is paused is told also where nobody runs it."""
+    task_id = await api.submit(session_id="s1")
+    for command in ("pause", "resume", "cancel"):
+        problem(await api.client.post(f"/api/tasks/{task_id}/{command}", json={"when": "now"}), 422, "invalid_request")
+    await api.client.post(f"/api/tasks/{task_id}/pause", json={"reason": "wait"})
+    events = (await api.client.get("/api/sessions/s1/events")).json()["data"]
+    assert (events[-1]["event_type"], events[-1]["reason"]) == ("task_paused", "wait")
+
+
 async def test_an_approval_is_decided_once_and_asked_again_without_harm(api: Api, redis: Redis) -> None:
     """The state is told; another decision comes too late."""
     task_id = await waiting(api, redis)

@@ -101,6 +101,7 @@ class TaskCancelling(Event, type="task_cancelling"):
 
 class TaskPaused(Event, type="task_paused"):
     by: str | None = None
+    reason: str | None = None
 
 
 class TaskResumed(Event, type="task_resumed"):

@@ -20,6 +20,8 @@ from runcast_tasks import errors
 
 INPUTS = 32
 """Control requests that may wait for one task."""
+OVERRULED = (Write("heard", "resume", ""),)
+"""What somebody else wanted before is no longer to be answered by a resume."""
 NOBODY_RUNS = ("queued", "paused", "waiting_approval")
 
 
@@ -61,9 +63,10 @@ class Control:
         it is asked (the state is still running), and it pauses between two iterations. Idempotent. Raises InvalidId,
         NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
         keys = self._keys(task_id)
+        event = TaskPaused(by=by) if reason is None else TaskPaused(by=by, reason=reason)
         for _ in range(5):  # it may be claimed or requeued between the two looks
             try:
-                await self._append(keys, task_id, TaskPaused(by=by), ("queued",))
+                await self._append(keys, task_id, event, ("queued",), OVERRULED)
                 return "paused"
             except IllegalMove as illegal:
                 if illegal.state == "paused":
@@ -77,20 +80,19 @@ class Control:
 
     async def resume(self, task_id: str, by: str) -> str:
         """Have a paused task run again; returns its state now: it is to be rung for. Idempotent: one that is queued or
-        runs stays so. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
+        runs stays so, and whoever asked it to pause is overruled: should its attempt pause all the same, since it was
+        about to, it is resumed then. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, IllegalMove."""
         keys = self._keys(task_id)
         for _ in range(5):  # it may pause between the two looks
             try:
-                await self._append(keys, task_id, TaskResumed(by=by), ("paused",))
+                await self._append(keys, task_id, TaskResumed(by=by), ("paused",), OVERRULED)
                 return "queued"
             except IllegalMove as illegal:
                 if illegal.state not in ("queued", "running"):
                     raise
-                state = illegal.state
-            # Whoever asked it to pause is overruled.
-            if not await self._redis.hdel(keys.control(task_id), "pause"):  # type: ignore[misc]
+            state = await self._ask(keys, task_id, "resume", by, None)
+            if state in ("queued", "running"):
                 return state
-            await self._redis.publish(self._keyspace.control, f"{self._tenant}/{task_id}")
         raise errors.TasksError(f"the task {task_id} changes hands too fast to be resumed; try again")
 
     async def decide(self, task_id: str, approval: ApprovalResolved, reason: str | None = None) -> str:
@@ -203,9 +205,9 @@ class Requests:
         self._redis, self._key = redis, keys.control(task_id)
 
     async def orders(self) -> dict[str, dict[str, object]]:
-        """Those of which there is one of a kind: cancel, pause. What was said waits beside them and may be long."""
-        raw = await self._redis.hmget(self._key, ["cancel", "pause"])  # type: ignore[misc]
-        found = zip(("cancel", "pause"), raw, strict=True)
+        """Those of which there is one of a kind: cancel, pause, resume. What was said waits beside them, maybe long."""
+        kinds = ["cancel", "pause", "resume"]
+        found = zip(kinds, await self._redis.hmget(self._key, kinds), strict=True)  # type: ignore[misc]
         return {kind: json.loads(value) for kind, value in found if value is not None}
 
     async def read(self) -> dict[str, dict[str, object]]:

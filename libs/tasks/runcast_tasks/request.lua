@@ -13,7 +13,12 @@ if ARGV[1] == 'input' then
   local now = redis.call('TIME')
   local field = string.format('input:%d%06d:%06d', now[1], now[2], redis.call('HLEN', KEYS[2]))
   redis.call('HSET', KEYS[2], field, ARGV[2])
+elseif ARGV[1] == 'resume' and (state == 'queued' or state == 'running') then
+  -- Its attempt may have found the pause already: then it pauses, and whoever finds this has it go on.
+  if redis.call('HDEL', KEYS[2], 'pause') == 0 then return state end
+  redis.call('HSET', KEYS[2], 'resume', ARGV[2])
 elseif state == 'running' then
+  if ARGV[1] == 'pause' then redis.call('HDEL', KEYS[2], 'resume') end
   redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2])
 else
   return state

@@ -15,6 +15,10 @@ class PauseRequest(Body):
     reason: Reason | None = None
 
 
+class ResumeRequest(Body):
+    """Nothing can be said with it."""
+
+
 class ApprovalRequest(Body):
     """`arguments`: to call with instead of the agent's; only of what is approved."""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from redis.exceptions import RedisError
 
 from runcast_api.body import JsonRoute
-from runcast_api.command_schemas import ApprovalRequest, CommandReceipt, InputRequest, PauseRequest
+from runcast_api.command_schemas import ApprovalRequest, CommandReceipt, InputRequest, PauseRequest, ResumeRequest
 from runcast_api.paths import TaskId
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_api.tasks import CALLER
@@ -43,8 +43,9 @@ async def tasks_pause(task_id: TaskId, state: ApiState, body: PauseRequest | Non
     status_code=202,
     responses=PROBLEMS,
 )
-async def tasks_resume(task_id: TaskId, state: ApiState) -> CommandReceipt:
-    """Idempotent. It goes on where it was, on any worker."""
+async def tasks_resume(task_id: TaskId, state: ApiState, body: ResumeRequest | None = None) -> CommandReceipt:
+    """Idempotent. It goes on where it was, on any worker; one that was asked to pause, and has not yet, goes on. A body
+    is optional, and empty."""
 
     async def resume() -> str:
         await _expect(state, task_id)

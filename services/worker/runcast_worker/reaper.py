@@ -24,7 +24,7 @@ from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.asked import waiting_cancel
 from runcast_worker.deps import Deps
-from runcast_worker.interrupted import end_interrupted
+from runcast_worker.late import answer_late
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ class Reaper:
         except (NotFound, InvalidId):
             return await self._forget(tenant, task_id)
         keys = deps.keyspace.session(tenant, record.session_id)
-        if record.state in RESTING:
-            await end_interrupted(deps, tenant, keys, task_id)
+        if record.state in RESTING and await answer_late(deps, tenant, keys, task_id):
+            return None
         if record.state in TERMINAL or record.state in RESTING:
             return await self._forget(tenant, task_id)
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]
@@ -105,7 +105,7 @@ class Reaper:
             self._distrust()  # the store is slow: renewals may be as late
         if head != task_id.encode():
             if head is not None:
-                await end_interrupted(deps, tenant, keys, head.decode())
+                await answer_late(deps, tenant, keys, head.decode())
             return await deps.queue.expect(tenant, task_id, after_s=ttl_s)
         if lease_ms > 0:
             return await deps.queue.expect(tenant, task_id, after_s=lease_ms / 1000 + LATER_S)

@@ -15,7 +15,7 @@ from runcast_tasks.errors import LastChance, LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.attempt import Attempt
 from runcast_worker.deps import Deps
-from runcast_worker.interrupted import end_interrupted
+from runcast_worker.late import answer_late
 from runcast_worker.metrics import UNKNOWN
 
 logger = logging.getLogger(__name__)
@@ -94,9 +94,10 @@ class Runner:
             if outcome == "requeued":
                 await queue.ring(tenant, record.id)
                 return
-            if outcome not in TERMINAL:  # it rests: a cancel that came in the same moment has nobody else to find it
+            if outcome not in TERMINAL:  # it rests
                 keys = self._deps.keyspace.session(tenant, record.session_id)
-                await end_interrupted(self._deps, tenant, keys, record.id)
+                if await answer_late(self._deps, tenant, keys, record.id):
+                    return
             following = last.next_task if last else None
             if last is None or last.duplicate:  # the answer that named the next task was lost
                 records = Records(self._deps.events, self._deps.keyspace, tenant)
