@@ -6,6 +6,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from runcast_events.events import OutputStart, ToolCallComplete, ToolCallStart
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_tasks.control import Control
@@ -86,6 +87,36 @@ async def test_a_task_that_keeps_killing_workers_is_given_up(
     failed = next(json.loads(e.payload) for e in history if e.type == "task_failed")
     assert (failed["kind"], failed["retryable"]) == ("poison", False)
     assert await client.state(following) == "complete"
+
+
+async def test_what_a_vanished_worker_left_open_is_closed_before_its_task_is_given_up(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Its call ends as one whose outcome nobody knows; its parts are dropped by every reader. What had ended is not
+    told again."""
+    log = EventLog(redis)
+    poison = await submit(log)
+    dead = await claim(redis, lease_ttl_s=0.3)
+    keys, encode = dead.hold.keys, dead.envelope.encode
+    calls = [
+        ToolCallStart(iteration=2, tool_call_id=call_id, tool_name="shell", arguments={}) for call_id in ("2.0", "2.1")
+    ]
+    ended = ToolCallComplete(iteration=2, tool_call_id="2.0", tool_name="shell", duration_ms=1, result="so")
+    opened = OutputStart(iteration=2, part_id="o1")
+    await dead.append(log, dead.started(), *(encode(event) for event in (*calls, ended, opened)))
+    entries = {
+        "2.0": {"name": "shell", "complete": ended.model_dump()},
+        "2.1": {"name": "shell", "complete": None},
+        "required:2.7": {"digest": ""},
+    }
+    await redis.hset(keys.journal(poison), mapping={name: json.dumps(entry) for name, entry in entries.items()})  # type: ignore[misc]
+    await redis.hset(keys.task(poison), mapping={"crashes": "2", "iteration": "2"})  # type: ignore[misc]
+    await hint(redis, poison, in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(poison)
+    last = [json.loads(entry.payload) for entry in history[-3:]]
+    assert [event["event_type"] for event in last] == ["tool_call_complete", "iteration_reset", "task_failed"]
+    assert (last[0]["tool_call_id"], last[0]["error"]["code"], last[1]["iteration"]) == ("2.1", "interrupted", 2)
 
 
 async def test_a_task_that_is_being_run_is_left_alone(client: Client, start_worker: StartWorker) -> None:

@@ -25,6 +25,7 @@ from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.asked import waiting_cancel
 from runcast_worker.deps import Deps
 from runcast_worker.late import answer_late
+from runcast_worker.left_open import close_left_open
 
 logger = logging.getLogger(__name__)
 
@@ -128,19 +129,24 @@ class Reaper:
             error = f"{crashes} workers vanished while they ran this task"
             event = TaskFailed(error=error, kind="poison", retryable=False)
         logger.warning("a worker is gone: %s", event.event_type, extra={"task_id": record.id, "fence": record.fence})
+        events, writes = [event], [Write("record", "crashes", str(crashes))]
+        if not isinstance(event, TaskRequeued):
+            before, unchanged = await close_left_open(self._deps, keys, record)
+            events, writes = [*before, event], [*writes, unchanged]
+        envelope = Envelope(record.session_id, record.id, record.attempt)
         try:
             appended = await self._deps.log.append_control(
                 keys,
                 f"reap-{record.id}-{record.fence}",
-                [Envelope(record.session_id, record.id, record.attempt).encode(event)],
-                [Write("record", "crashes", str(crashes))],
+                [envelope.encode(each) for each in events],
+                writes,
                 task_id=record.id,
                 legal=("running",),
             )
         except (AlreadyTerminal, Gone):
             return await self._forget(tenant, record.id)
         except IllegalMove:
-            return await self._ring(tenant, record, "rung")  # another reaper was faster
+            return await self._ring(tenant, record, "rung")  # another reaper was faster, or its attempt lives
         if isinstance(event, TaskRequeued):
             return await self._ring(tenant, record, "requeued")
         if appended.next_task is not None:

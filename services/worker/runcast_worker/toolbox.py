@@ -37,7 +37,7 @@ longer."""
 RAW_BYTES = 8 * 1024
 """Of what a model said instead of arguments."""
 
-_INTERRUPTED = ToolFailed(
+INTERRUPTED = ToolFailed(
     "interrupted", "its worker stopped in the middle of this call; what it did is not known. Look before you repeat it"
 )
 _FAILURES = (Exception, asyncio.CancelledError, BaseExceptionGroup)
@@ -141,7 +141,7 @@ class Toolbox:
             yield earlier
             return
         if earlier is not None and not self._repeatable(name):
-            refused = _INTERRUPTED
+            refused = INTERRUPTED
         refused = rejected or refused
         told: dict[str, Any] = {}
         try:

@@ -1,0 +1,32 @@
+"""What a vanished attempt has left open, closed by whoever ends its task: no other attempt will."""
+
+from runcast_events.events import Event, IterationReset, ToolCallComplete
+from runcast_events.keys import SessionKeys
+from runcast_events.log import Write
+from runcast_tasks.record import TaskRecord
+from runcast_tasks.takeover import read_takeover
+from runcast_worker.deps import Deps
+from runcast_worker.told import told_error
+from runcast_worker.toolbox import INTERRUPTED
+
+
+async def close_left_open(deps: Deps, keys: SessionKeys, record: TaskRecord) -> tuple[list[Event], Write]:
+    """The events that close its calls and its parts; to be written with what must not have changed meanwhile: else the
+    attempt lives, and closes them itself."""
+    sequence: bytes | None = await deps.events.hget(keys.task(record.id), "seq")  # type: ignore[misc]
+    journal = (await read_takeover(deps.events, keys, record.id)).journal
+    error = told_error(INTERRUPTED, deps.redactor())
+    closing: list[Event] = [
+        ToolCallComplete(
+            iteration=int(call_id.partition(".")[0]),
+            tool_call_id=call_id,
+            tool_name=entry["name"],
+            duration_ms=0,  # nobody knows when it ended
+            error=error,
+        )
+        for call_id, entry in journal.items()
+        if "complete" in entry and entry["complete"] is None and not entry.get("closed")
+    ]
+    if record.iteration:
+        closing.append(IterationReset(iteration=record.iteration))
+    return closing, Write("unchanged", "seq", sequence or b"")
