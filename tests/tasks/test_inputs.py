@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runcast_events.codec import Envelope
+from runcast_events.errors import AlreadyTerminal
 from runcast_events.events import TaskRequeued
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
@@ -45,6 +46,24 @@ async def test_what_was_said_is_read_in_its_order_until_it_is_heard(
     await log.append(attempt.hold, 2, [attempt.output("1"), attempt.output("2")], heard)
     assert [said.text for said in await inputs.read()] == ["third"]
     await log.append(attempt.hold, 4, [attempt.complete()])
+
+
+async def test_what_is_sent_again_with_its_id_is_said_once(redis: Redis, log: EventLog, control: Control) -> None:
+    """Also when it was heard meanwhile, and when the task has ended: who sent it learns that it was taken."""
+    attempt = await begun(redis, log)
+    inputs = Inputs(redis, attempt.hold)
+    assert await control.say(attempt.task_id, "anna", "hello", "a") == "running"
+    assert await control.say(attempt.task_id, "anna", "hello", "a") == "running"
+    await control.say(attempt.task_id, "anna", "hello", "b")
+    first, second = await inputs.read()
+    heard = [[Write("heard", first.name, ""), Write("heard", second.name, "")]]
+    await log.append(attempt.hold, 2, [attempt.output("1")], heard)
+    assert await control.say(attempt.task_id, "anna", "hello", "a") == "running"
+    assert await inputs.read() == []
+    await log.append(attempt.hold, 3, [attempt.complete()])
+    assert await control.say(attempt.task_id, "anna", "hello", "a") == "complete"
+    with pytest.raises(AlreadyTerminal):
+        await control.say(attempt.task_id, "anna", "hello", "c")
 
 
 async def test_after_the_last_look_nothing_is_taken(redis: Redis, log: EventLog, control: Control) -> None:

@@ -150,10 +150,13 @@ class Control:
             raise errors.NotFound("task", task_id) from None
         return appended.next_task
 
-    async def say(self, task_id: str, by: str, text: str) -> str:
-        """Say something to a live task; returns its state. Its model is told before it is asked the next time. Raises
-        InvalidId, NotFound, SessionDeleted, AlreadyTerminal, TooManyInputs, Ending."""
-        state = await self._ask(self._keys(task_id), task_id, "input", by, text)
+    async def say(self, task_id: str, by: str, text: str, input_id: str = "") -> str:
+        """Say something to a live task; returns its state. Its model is told before it is asked the next time; what has
+        the same `input_id` is said once. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, TooManyInputs,
+        Ending."""
+        state = await self._ask(self._keys(task_id), task_id, "input", by, text, input_id)
+        if state.startswith("said "):
+            return state.removeprefix("said ")
         if state == "full":
             raise errors.TooManyInputs(task_id)
         if state == "ending":
@@ -162,12 +165,14 @@ class Control:
             raise AlreadyTerminal(state)
         return state
 
-    async def _ask(self, keys: SessionKeys, task_id: str, kind: str, by: str, reason: str | None) -> str:
+    async def _ask(
+        self, keys: SessionKeys, task_id: str, kind: str, by: str, reason: str | None, input_id: str = ""
+    ) -> str:
         """Leave a control request; returns the task's state: what is only for a running one is only left then."""
         request = json.dumps({"by": by, "reason": reason}, ensure_ascii=False)
         state = await self._request(
             keys=[keys.task(task_id), keys.control(task_id)],
-            args=[kind, request, self._keyspace.control, f"{self._tenant}/{task_id}", INPUTS],
+            args=[kind, request, self._keyspace.control, f"{self._tenant}/{task_id}", INPUTS, input_id],
         )
         if state == b"none":
             raise await self._missing(keys, task_id)

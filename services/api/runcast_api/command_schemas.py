@@ -38,9 +38,14 @@ class ApprovalRequest(Body):
 class InputRequest(Body):
     """What the agent's model is told before it is asked the next time."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Only the Python files, please."}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "Only the Python files, please.", "input_id": "a1b2c3"}]}
+    )
 
     text: Prompt
+    input_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = Field(
+        None, description="Of your own: what is sent again with the same one is said once."
+    )
 
 
 class CommandReceipt(BaseModel):

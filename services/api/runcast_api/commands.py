@@ -63,13 +63,15 @@ async def tasks_resume(task_id: TaskId, state: ApiState, body: ResumeRequest | N
 )
 async def tasks_input(task_id: TaskId, body: InputRequest, state: ApiState) -> CommandReceipt:
     """Its model is told before it is asked the next time, also where it has just answered; `message_added` shows it.
-    Not idempotent: what is said twice is heard twice. Only of agents with a model."""
+    Idempotent with an `input_id`; without one, what is sent twice is said twice. Only of agents with a model."""
     (found,) = await state["records"].summaries([task_id])
     agent = None if found is None else state["agents"].get(found.agent)
     if found is not None and agent is not None and agent.engine != "llm":
         said = f"the agent {found.agent} has the engine {agent.engine}; expected one with a model"
         raise Problem(422, "no_input", said)
-    return CommandReceipt.of(task_id, await to_the_end(state, state["control"].say(task_id, CALLER, body.text)))
+    return CommandReceipt.of(
+        task_id, await to_the_end(state, state["control"].say(task_id, CALLER, body.text, body.input_id or ""))
+    )
 
 
 @router.post(
