@@ -22,24 +22,30 @@ from tests.conftest import wait_until
 
 @dataclass
 class Sentinel:
-    """`silent`: it takes the question and never answers."""
+    """`silent`: it takes the question and never answers. `promoted`: the node that is on its way to be the master, for
+    the one that leads the failover."""
 
     port: int = 0
     epoch: int = 0
     flags: str = "master"
     master: int = 0
+    promoted: int = 0
     silent: bool = False
     asked: int = 0
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        while b"SENTINEL" in await reader.read(4096):
+        while line := await reader.readline():
+            if line not in (b"GET-MASTER-ADDR-BY-NAME\r\n", b"MASTER\r\n"):
+                continue
             self.asked += 1
             if self.silent:
                 continue
             facts = {"name": "main", "ip": "127.0.0.1", "port": self.master, "flags": self.flags}
             words = [str(word) for pair in (facts | {"config-epoch": self.epoch}).items() for word in pair]
+            if line.startswith(b"GET"):
+                words = ["127.0.0.1", str(self.promoted or self.master)]
             writer.write(f"*{len(words)}\r\n".encode() + b"".join(f"${len(w)}\r\n{w}\r\n".encode() for w in words))
         writer.transport.abort()
 
@@ -91,6 +97,43 @@ async def test_the_newest_configuration_counts(sentinels: list[Sentinel], nodes:
     sentinels[1].master, sentinels[1].epoch = nodes[0].port, 1
     client = connect(url_of(sentinels), "test")
     assert await port_of(client) == nodes[0].port
+    await client.aclose()
+
+
+async def test_who_leads_a_failover_names_the_promoted_node(
+    sentinels: list[Sentinel], nodes: tuple[Store, Store]
+) -> None:
+    """Before it has told the others, and whatever the old master does meanwhile: also when it is back already."""
+    promote(sentinels, nodes[0], 1)
+    sentinels[0].promoted, sentinels[0].epoch = nodes[1].port, 2
+    for flags in ("master,s_down,o_down,failover_in_progress", "master,failover_in_progress"):
+        sentinels[0].flags = flags
+        client = connect(url_of(sentinels), "test")
+        assert await port_of(client) == nodes[1].port
+        await client.aclose()
+
+
+async def test_what_was_known_is_not_unlearned_from_sentinels_that_are_behind(
+    sentinels: list[Sentinel], nodes: tuple[Store, Store]
+) -> None:
+    """The one that knows of the failover is slow, just when the old master is back. If all of them were set up anew,
+    they are believed."""
+    promote(sentinels, nodes[0], 1)
+    sentinels[0].master, sentinels[0].epoch = nodes[1].port, 2
+    client = connect(url_of(sentinels), "test", retries=0)
+    assert await port_of(client) == nodes[1].port
+    sentinels[0].silent = True
+    await client.connection_pool.disconnect()
+    with pytest.raises(ConnectionError, match="the others are behind"):
+        await client.ping()
+    sentinels[0].silent = False
+    assert await port_of(client) == nodes[1].port
+    promote(sentinels, nodes[0], 0)
+
+    async def believed() -> bool:
+        return await port_of(client) == nodes[0].port
+
+    await wait_until(believed, 5)
     await client.aclose()
 
 

@@ -47,6 +47,7 @@ class Master:
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
         self._known: Address | None = None
+        self._epoch = -1
         self._asking = asyncio.Lock()
         self._connections: WeakSet[ToMaster] = WeakSet()
         self._watching: asyncio.Task[None] | None = None
@@ -111,23 +112,33 @@ class Master:
         answers = await asyncio.gather(*(self._answer(link) for link in links))
         known = [answer for answer in answers if isinstance(answer, _Answer)]
         best = max(known, default=None)
+        if best is not None and best.epoch < self._epoch and len(known) < len(links):
+            # Who does not answer may know better. Only Sentinels that were all set up anew begin at 0 again.
+            raise ConnectionError(f"some Sentinels of {self._url.service} do not answer, the others are behind")
+        if best is not None:
+            self._epoch = best.epoch
         if best is not None and best.up:
             return best.address
         what = f"its master {best.address[0]}:{best.address[1]} is down" if best else "; ".join(map(str, answers))
         raise ConnectionError(f"the Sentinels of {self._url.service} know no master: {what}")
 
     async def _answer(self, link: Connection) -> _Answer | str:
+        """What a Sentinel says, or why it says nothing."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 await link.connect()  # type: ignore[no-untyped-call]
+                await link.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
                 await link.send_command("SENTINEL", "MASTER", self._url.service)
-                reply = await link.read_response()
+                address, reply = await link.read_response(), await link.read_response()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             await link.disconnect(nowait=True)
             return f"{link.host}:{link.port}: {str(error) or 'no answer in time'}"
         found = {name.decode(): value.decode() for name, value in zip(reply[::2], reply[1::2], strict=True)}
-        up = not {"s_down", "o_down"} & set(found["flags"].split(","))
-        return _Answer(int(found["config-epoch"]), up, (found["ip"], int(found["port"])))
+        host, port = address[0].decode(), int(address[1])
+        # Who leads a failover knows the epoch and the new address first, but shows the old one's flags until its end.
+        is_new = (host, port) != (found["ip"], int(found["port"]))
+        up = is_new or not {"s_down", "o_down"} & set(found["flags"].split(","))
+        return _Answer(int(found["config-epoch"]), up, (host, port))
 
 
 async def _close(links: Sequence[Connection]) -> None:
