@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 import httpx2
 from redis.asyncio import Redis
@@ -21,7 +22,7 @@ from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.deps import Deps
 from runcast_worker.settings import WorkerSettings
-from tests.api.running import Api
+from tests.api.running import Api, problem
 from tests.api.running import running as running_api
 from tests.attempts import TENANT, entries
 from tests.conftest import wait_until
@@ -46,8 +47,15 @@ class Whole:
     _reading: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def submit(self, session_id: str, task: str = "go", **fields: object) -> str:
-        """Accepted at once; somebody reads the session."""
-        task_id = await self.api.submit(task, session_id=session_id, **fields)
+        """Accepted, now or when the store is back; somebody reads the session."""
+        body = {"task": task, "session_id": session_id, **fields}
+        answer = await self.api.client.post("/api/tasks", json=body)
+        until = monotonic() + 30
+        while answer.status_code != 202:
+            problem(answer, 503, "store_unavailable")
+            assert monotonic() < until, "refused for 30 s"
+            answer = await self.api.client.post("/api/tasks", json=body)
+        task_id: str = answer.json()["task_id"]
         self.accepted.append(task_id)
         if session_id not in self.readers:
             self.readers[session_id] = Reader(self.base, f"/stream/sessions/{session_id}")
@@ -129,12 +137,18 @@ async def _read(reader: Reader) -> None:
 
 @asynccontextmanager
 async def running(
-    events_url: str, folder: Path, queue_url: str | None = None, workers: int = 2, **settings: object
+    events_url: str,
+    folder: Path,
+    queue_url: str | None = None,
+    workers: int = 2,
+    replica_acks: int = 0,
+    **settings: object,
 ) -> AsyncIterator[Whole]:
     """All of it in this process, over one store or two. `settings`: of the workers."""
     agents = folder / "agents.toml"
     agents.write_text(AGENTS)
     stores = {"redis_url": queue_url or events_url, "events_redis_url": events_url, "agents_file": agents}
+    stores |= {"replica_acks": replica_acks}
     chosen = {"workspaces": folder / "workspaces", "lease_ttl_s": 3, "drain_s": 0, "reap_every_s": 0.2, **settings}
     async with AsyncExitStack() as stack:
         redis = connect(events_url, "test")

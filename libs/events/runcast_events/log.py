@@ -1,7 +1,7 @@
 """The append script's caller: one batch, one round trip, one answer. Retried appends are safe (answer DUP)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Literal, NamedTuple, cast
 
@@ -13,6 +13,8 @@ from runcast_events.codec import Encoded
 from runcast_events.errors import AlreadyTerminal, EventsError, Fenced, Gone, IllegalMove, Rewound
 from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
+from runcast_events.replicas import Replicas
+from runcast_events.states import TERMINAL_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Appended:
     """The batch is in the log. `duplicate`: it was already, from an earlier try.
 
     `control`: control requests that wait for the attempt. `next_task`: after a terminal event, the session's next
-    holder, to be rung for; after an interrupt, the holder that was interrupted.
+    holder, to be rung for; after an interrupt, the holder that was interrupted. `replicated`: False where it is a
+    promise and fewer replicas have it than must.
     """
 
     first: EventId | None
@@ -58,6 +61,7 @@ class Appended:
     control: int = 0
     next_task: str | None = None
     duplicate: bool = False
+    replicated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,21 @@ def append_script() -> str:
 
 
 class EventLog:
-    """Appends to the logs of all sessions of one store. `publish`: PUBLISH, or SPUBLISH on a cluster. `script`: another
-    append script than the product's, so that tests can seed a wrong one."""
+    """Appends to the logs of all sessions of one store. `replicas`: who must have what is promised: control operations,
+    checkpoints, the ends of tasks. `publish`: PUBLISH, or SPUBLISH on a cluster. `script`: another append script than
+    the product's, so that tests can seed a wrong one."""
 
     def __init__(
-        self, redis: Redis, limits: LogLimits | None = None, *, publish: str = "PUBLISH", script: str | None = None
+        self,
+        redis: Redis,
+        limits: LogLimits | None = None,
+        *,
+        replicas: Replicas | None = None,
+        publish: str = "PUBLISH",
+        script: str | None = None,
     ) -> None:
         self._limits = limits or LogLimits()
+        self.replicas = replicas or Replicas(redis)
         self._publish = publish
         self._append = redis.register_script(script or append_script())
         self._reinstall = redis.register_script(files("runcast_events").joinpath("reinstall.lua").read_text())
@@ -156,7 +168,7 @@ class EventLog:
         operation: str,
         head: tuple[EncodableT, ...],
         batch: Sequence[Encoded],
-        writes: Iterable[tuple[int, Write]],
+        writes: Sequence[tuple[int, Write]],
     ) -> Appended:
         if not batch:
             raise ValueError("an append needs at least one event")
@@ -167,8 +179,22 @@ class EventLog:
             args += (event.type, event.payload)
         for number, write in writes:
             args += (number, *write)
-        answer = await self._append(keys=_script_keys(keys, task_id, operation), args=args)
-        return _appended(cast(list[bytes], answer), str(head[2]))
+        script_keys, replicated = _script_keys(keys, task_id, operation), True
+        if _promises(head, batch, writes):
+            answer, replicated = await self.replicas.run(self._append, script_keys, args)
+        else:
+            answer = await self._append(keys=script_keys, args=args)
+        appended = _appended(cast(list[bytes], answer), str(head[2]))
+        return appended if replicated else replace(appended, replicated=False)
+
+
+def _promises(head: Sequence[EncodableT], batch: Sequence[Encoded], writes: Sequence[tuple[int, Write]]) -> bool:
+    """Whether somebody goes by it who cannot write it again: a caller, the next attempt, or nobody any more."""
+    return (
+        head[0] == "control"
+        or any(event.type in TERMINAL_EVENTS for event in batch)
+        or any(write.kind == "checkpoint" for _, write in writes)
+    )
 
 
 def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:

@@ -146,8 +146,11 @@ class Publisher:
             await asyncio.sleep(rest)
 
     async def _append(self, batch: list[Item]) -> None:
-        """Until the batch is in the log, whatever the store goes through meanwhile."""
+        """Until the batch is in the log, whatever the store goes through meanwhile; and if it is a promise, for a while
+        until enough replicas have it: a failover that loses it is still made good from the ring."""
         delay_s = 0.05
+        first: Appended | None = None
+        patient_until = monotonic() + self._log.replicas.patience_left_s
         while True:
             try:
                 answer = await self._send(batch)
@@ -158,8 +161,14 @@ class Publisher:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 1.0)
             else:
-                if answer is not None:
-                    await self._acknowledge(batch, answer)
+                if answer is None:
+                    return
+                first = first or answer
+                if not answer.replicated and monotonic() < patient_until:
+                    continue  # it waited for them
+                if not answer.replicated:
+                    self._log.replicas.give_up()
+                await self._acknowledge(batch, first)
                 return
 
     async def _send(self, batch: list[Item]) -> Appended | None:

@@ -40,6 +40,9 @@ class ServiceSettings(BaseSettings):
     """Queue store: arq, wake channel, indexes. Losing it loses no task."""
     events_redis_url: StoreUrl | None = None
     """Events store: logs, records, leases. Unset: the queue store."""
+    replica_acks: Annotated[int, Field(ge=0, le=10)] = 0
+    """Replicas of the events store that must have a task before it is accepted, its checkpoints and its end. 0: none is
+    waited for."""
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "runcast:"
     """Before every key and channel; two deployments on one server differ in it."""
     host: str = "127.0.0.1"

@@ -170,7 +170,8 @@ class Control:
     ) -> str:
         """Leave a control request; returns the task's state: what is only for a running one is only left then."""
         request = json.dumps({"by": by, "reason": reason}, ensure_ascii=False)
-        state = await self._request(
+        state, _ = await self._log.replicas.run(
+            self._request,
             keys=[keys.task(task_id), keys.control(task_id)],
             args=[kind, request, self._keyspace.control, f"{self._tenant}/{task_id}", INPUTS, input_id],
         )

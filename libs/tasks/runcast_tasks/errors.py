@@ -71,6 +71,14 @@ class Ending(TasksError):
         self.task_id = task_id
 
 
+class NotReplicated(TasksError):
+    """Too few replicas of the store answer for a promise. The task was withdrawn: it may be submitted again."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__("too few replicas of the store answer; the task was withdrawn, so it can be submitted again")
+        self.task_id = task_id
+
+
 class EventTrimmed(TasksError):
     """The session's log no longer goes back to that event."""
 

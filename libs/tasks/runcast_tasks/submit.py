@@ -17,12 +17,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runcast_events.codec import Envelope
-from runcast_events.errors import Gone, IllegalMove
-from runcast_events.events import MessageAdded, SessionCreated, TaskQueued
-from runcast_events.ids import check_session_id, new_session_id, new_task_id
+from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove
+from runcast_events.events import MessageAdded, SessionCreated, TaskCancelled, TaskQueued
+from runcast_events.ids import check_session_id, new_session_id, new_task_id, session_of
 from runcast_events.keys import Keyspace
 from runcast_events.log import AT_REST, EventLog, Write
-from runcast_tasks.errors import SessionBusy, SessionDeleted
+from runcast_tasks.errors import NotReplicated, SessionBusy, SessionDeleted
 from runcast_tasks.queue import Queue
 from runcast_tasks.record import PROMPT_HEAD_CHARS, Records
 
@@ -33,6 +33,7 @@ OnBusy = Literal["enqueue", "reject", "interrupt"]
 DRAWN = 10
 """Members of an index that each submit looks at: where more than a tenth has expired, more go than come."""
 DROP_TIMEOUT_S = 1.0
+WITHDRAWN = "too few replicas of the store answered for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def interruption(task_id: str) -> str:
 
 
 async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, task: NewTask) -> Receipt:
-    """Accept a task. When this returns it is in the log and will run. Raises InvalidId, SessionDeleted, and with
-    `on_busy` reject SessionBusy (without the ids of the live tasks)."""
+    """Accept a task. When this returns it is in the log and will run. Raises InvalidId, SessionDeleted, with `on_busy`
+    reject SessionBusy (without the ids of the live tasks), and NotReplicated."""
     session_id = new_session_id() if task.session_id is None else check_session_id(task.session_id)
     task_id = new_task_id(session_id)
     envelope = Envelope(session_id, task_id)
@@ -96,12 +97,37 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     except IllegalMove:
         await queue.forget(tenant, task_id)
         raise SessionBusy(session_id, []) from None
+    if not appended.replicated and await _withdraw(log, queue, keyspace, tenant, task_id):
+        raise NotReplicated(task_id)
     try:
         await queue.index(tenant, session_id, task_id)
         await queue.ring(tenant, task_id)
     except (RedisError, OSError) as error:  # it is in the log, so it is accepted: a refusal would have it sent twice
         logger.warning("accepted, to be found by its hint: %s", error, extra={"task_id": task_id})
     return Receipt(session_id, task_id, appended.next_task)
+
+
+async def _withdraw(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, task_id: str) -> bool:
+    """Cancel what cannot be promised, before anybody is rung for it: its client will submit it again. False: somebody
+    runs it by now, and a worker that runs a task can tell another store of it."""
+    session_id = session_of(task_id)
+    event = Envelope(session_id, task_id).encode(TaskCancelled(by="runcast", reason=WITHDRAWN))
+    try:
+        cancelled = await log.append_control(
+            keyspace.session(tenant, session_id), f"withdraw-{task_id}", [event], task_id=task_id, legal=("queued",)
+        )
+    except (IllegalMove, AlreadyTerminal):
+        return False
+    except Gone:
+        return True
+    try:
+        await queue.index(tenant, session_id, task_id)
+        await queue.forget(tenant, task_id)
+        if cancelled.next_task is not None:
+            await queue.ring(tenant, cancelled.next_task)
+    except (RedisError, OSError) as error:  # the next one is found by its hint
+        logger.warning("a withdrawn task is not forgotten: %s", error, extra={"task_id": task_id})
+    return True
 
 
 async def drop_expired(queue_store: Redis, queue: Queue, records: Records, tenant: str) -> None:

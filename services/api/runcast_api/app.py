@@ -21,6 +21,7 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
+from runcast_events.replicas import Replicas
 from runcast_service.admin import Ready, admin_app
 from runcast_service.server import SideServer
 from runcast_tasks.control import Control
@@ -101,9 +102,14 @@ async def connected(
             queue_store = _store(settings, settings.redis_url)
             stack.push_async_callback(queue_store.aclose)
         keyspace = Keyspace(settings.key_prefix)
-        log = EventLog(
-            events_store, LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
+        limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
+        replicas = Replicas(
+            events_store,
+            settings.replica_acks,
+            settings.store_timeout_s / 2,
+            heard=lambda outcome: metrics.replica_acks.labels(outcome).inc(),
         )
+        log = EventLog(events_store, limits, replicas=replicas)
         state = State(
             settings=settings,
             agents=known_agents,

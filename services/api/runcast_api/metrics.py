@@ -17,6 +17,12 @@ class Metrics:
         self.tasks_accepted = Counter(
             "runcast_tasks_accepted", "Tasks answered with 202.", ["agent"], registry=self.registry
         )
+        self.replica_acks = Counter(
+            "runcast_replica_acks",
+            "Promises that enough replicas have in time (reached), and others (missed).",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.request_seconds = Histogram(
             "runcast_api_request_seconds",
             "From the request's head to the answer's last byte.",

@@ -9,6 +9,7 @@ from runcast_tasks.errors import (
     Ending,
     EventTrimmed,
     NotFound,
+    NotReplicated,
     SessionBusy,
     SessionDeleted,
     SessionExists,
@@ -39,6 +40,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid_request", detail)
         case NotFound():
             return Problem(404, "not_found", detail)
+        case NotReplicated():
+            return Problem(503, "store_unavailable", detail, headers={"Retry-After": "1"})
         case SessionDeleted():
             return Problem(410, "session_deleted", detail)
         case UnknownEvent():

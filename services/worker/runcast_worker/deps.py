@@ -15,6 +15,7 @@ from runcast_agents import Agent, InvalidAgents, load_agents
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.redis import connect
+from runcast_events.replicas import Replicas
 from runcast_tasks.claim import Claims
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
@@ -68,6 +69,8 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     queue_redis = connect(settings.redis_url, name, max_connections=2 * settings.max_jobs + 8)
     keyspace = Keyspace(settings.key_prefix)
     limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
+    metrics = Metrics()
+    replicas = Replicas(events, settings.replica_acks, heard=lambda outcome: metrics.replica_acks.labels(outcome).inc())
     redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:
         with redacted_logging(redactor()):
@@ -77,12 +80,12 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
                 events=events,
                 queue_redis=queue_redis,
                 keyspace=keyspace,
-                log=EventLog(events, limits),
+                log=EventLog(events, limits, replicas=replicas),
                 queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
                 claims=Claims(events, keyspace, name, settings.lease_ttl_s),
                 agents=agents,
                 engines=engines,
-                metrics=Metrics(),
+                metrics=metrics,
                 sandbox=sandbox,
                 redactor=redactor,
             )

@@ -50,6 +50,12 @@ class Metrics:
             registry=registry,
         )
         self.running = Gauge("runcast_tasks_running", "Attempts that run now.", registry=registry)
+        self.replica_acks = Counter(
+            "runcast_replica_acks_total",
+            "Promises that enough replicas have in time (reached), and others (missed).",
+            ["outcome"],
+            registry=registry,
+        )
         self.reaped = Counter(
             "runcast_tasks_reaped_total",
             "What the reaper did: rung, requeued, cancelled, poisoned, or forgot.",
