@@ -31,7 +31,9 @@ async def refused(whole: Whole) -> None:
     problem(await whole.api.client.post("/api/tasks", json={"task": "hello"}), 503, "store_unavailable")
 
 
-@pytest.mark.parametrize("fills", ["the only one", "events", "queue"])
+@pytest.mark.parametrize(
+    "fills", ["the only one", *(pytest.param(one, marks=pytest.mark.full) for one in ("events", "queue"))]
+)
 async def test_a_full_store_holds_up_and_breaks_nothing(own_store: Store, tmp_path: Path, fills: str) -> None:
     """One store for all, or one of two. Renewals need no memory: no lease lapses, and no attempt is made twice."""
     with Store(find_program(), tmp_path / "queue") as queue_store:

@@ -35,10 +35,10 @@ async def test_what_running_attempts_wrote_since_comes_again_or_is_told_as_lost(
     """An attempt keeps for ten seconds what it wrote. Readers are told of the break, and then see what the log has."""
     async with running(own_store.url, tmp_path) as whole:
         for number in range(3):
-            await whole.outputs(f"s{number}", 100 * (seconds + 4), 100)
+            await whole.outputs(f"s{number}", 100 * (seconds + 3), 100)
             await whole.wrote(f"s{number}", "output", 20)
         await backed_up(own_store, tmp_path / "backup")
-        late = await whole.outputs("late", 100 * (seconds + 3), 100)
+        late = await whole.outputs("late", 100 * (seconds + 2), 100)
         for session_id in whole.readers:
             await whole.wrote(session_id, "output", 20 + 100 * seconds)
         await restored(own_store, tmp_path / "backup")
@@ -51,7 +51,7 @@ async def test_what_running_attempts_wrote_since_comes_again_or_is_told_as_lost(
             assert types.count("task_started") + types.count("log_lost") >= 1
             assert reasons(log) == []
             assert types.count("log_lost") == (1 if seconds > 10 else 0)
-            assert seconds > 10 or types.count("output") == 100 * (seconds + 4 - (log is logs["late"]))
+            assert seconds > 10 or types.count("output") == 100 * (seconds + 3 - (log is logs["late"]))
         assert set(whole.gaps) <= {"rewound", "gone"}
         assert len(whole.gaps) == len(whole.readers), "one gap each"
 
@@ -74,7 +74,7 @@ async def test_what_nobody_runs_any_more_is_as_the_backup_has_it(own_store: Stor
             async with whole.worker():
                 for session_id, count in (("s0", 2), ("s1", 1), ("new", 1)):
                     await whole.wrote(session_id, "task_complete", count)
-            lost.append(await whole.outputs("s1", 3, 0))
+            lost.append(await whole.outputs("new", 3, 0))
             await restored(own_store, tmp_path / "backup")
             async with whole.worker():
                 for task_id in lost:
@@ -91,3 +91,19 @@ async def test_what_nobody_runs_any_more_is_as_the_backup_has_it(own_store: Stor
             assert logs["new"] == []
             assert len(whole.gaps) == 3
             assert set(whole.gaps) == {"rewound", "gone"}
+
+
+@pytest.mark.full
+async def test_an_attempt_whose_end_was_lost_is_nobodys_crash(own_store: Store, tmp_path: Path) -> None:
+    """In the backup it runs, and since then it has ended: nobody holds the task any more, although its worker lives."""
+    async with running(own_store.url, tmp_path, lease_ttl_s=1) as whole:
+        task_id = await whole.outputs("s0", 150, 100)
+        await whole.wrote("s0", "output", 20)
+        await backed_up(own_store, tmp_path / "backup")
+        await whole.wrote("s0", "task_complete")
+        await restored(own_store, tmp_path / "backup")
+        logs = await whole.all_ended()
+        assert reasons(logs["s0"]) == ["lease_lost"]
+        record = await whole.record(task_id)
+        assert record is not None
+        assert record.attempt == 2

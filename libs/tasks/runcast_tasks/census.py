@@ -1,8 +1,9 @@
-"""The census: finds every session of the events store again when the queue store may have lost something.
+"""The census: finds every session of the events store again when one of the stores may have lost something.
 
-How that is noticed: the queue store holds a mark, the run id of the server that was told of everything. It is missing
-in a store that is new or was emptied, and another server's after a restart, a restore or a failover, each of which may
-cost the newest writes or many. Why: docs/decisions/0013-a-queue-store-is-told-again.md.
+How that is noticed: the queue store holds a mark, its own server's run id and that of the events store of which it was
+told. It is missing in a store that is new or was emptied, and another one after a restart, a restore or a failover,
+each of which may cost the newest writes or many. An events store that lost the end of a task has it live again, and
+nobody has a hint of it. Why: docs/decisions/0013-a-queue-store-is-told-again.md.
 """
 
 import asyncio
@@ -55,15 +56,15 @@ class Census:
 
     async def look(self) -> bool:
         """Count if that is due and nobody does; True when this was done. Raises RedisError, OSError, Lapsed."""
-        keys, server = self._queue.keys, str((await self._redis.info("server")).get("run_id", "unknown"))
-        if await self._redis.get(keys.counted) == server.encode():
+        keys, servers = self._queue.keys, f"{await _run_id(self._redis)} {await _run_id(self._events)}"
+        if await self._redis.get(keys.counted) == servers.encode():
             return False
         if not await self._redis.set(keys.census, self._name, nx=True, px=LOCK_MS):
             return False
         sessions = await self._count()
-        if not await self._counted(keys=[keys.counted, keys.census], args=[self._name, server]):
+        if not await self._counted(keys=[keys.counted, keys.census], args=[self._name, servers]):
             raise Lapsed("the queue store was lost again")
-        logger.warning("the queue store is new or was restarted: it was told of %d sessions", sessions)
+        logger.warning("a store is new or was restarted: the queue store was told of %d sessions", sessions)
         return True
 
     async def _count(self) -> int:
@@ -127,3 +128,7 @@ class Census:
             return match and (check_tenant(match[1]), check_session_id(match[2]))
         except InvalidId:
             return None
+
+
+async def _run_id(redis: Redis) -> str:
+    return str((await redis.info("server")).get("run_id", "unknown"))
