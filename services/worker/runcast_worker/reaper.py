@@ -56,8 +56,11 @@ class Reaper:
         self._deps = deps
         self._trusts_from = 0.0
         """Monotonic: after an outage attempts first get a lease to renew theirs, or to give their tasks up."""
-        self._run_id = ""
+        self._run_id, self._met_until = "", 0.0
         """Of the server that the events were read from last."""
+        self._unclear: set[str] = set()
+        """Fences of attempts without a lease when that server was met: it may have lost their ends, so nobody can tell
+        whether their workers vanished."""
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
@@ -84,6 +87,8 @@ class Reaper:
         run_id = str((await self._deps.events.info("server")).get("run_id", ""))
         if self._run_id not in ("", run_id):
             self._distrust()
+            self._unclear = set()
+            self._met_until = self._trusts_from
         self._run_id = run_id
 
     def _distrust(self) -> None:
@@ -115,17 +120,19 @@ class Reaper:
         await self._meet_store()
         if record.state == "running" and monotonic() >= self._trusts_from:
             return await self._take(tenant, record)
+        if monotonic() < self._met_until:
+            self._unclear.add(record.fence)
         return await deps.queue.expect(tenant, task_id, after_s=max(LATER_S, self._trusts_from - monotonic()))
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
         keys = self._deps.keyspace.session(tenant, record.session_id)
         cancel = await waiting_cancel(Requests(self._deps.events, keys, record.id))
-        crashes = record.crashes + 1
-        event: Event = TaskRequeued(reason="crash")
+        crashes = record.crashes + (record.fence not in self._unclear)
+        event: Event = TaskRequeued(reason="crash" if crashes > record.crashes else "lease_lost")
         if cancel is not None:
             event = cancel.event(TaskCancelled)
-        elif crashes >= MAX_CRASHES:
+        elif crashes > record.crashes and crashes >= MAX_CRASHES:
             error = f"{crashes} workers vanished while they ran this task"
             event = TaskFailed(error=error, kind="poison", retryable=False)
         logger.warning("a worker is gone: %s", event.event_type, extra={"task_id": record.id, "fence": record.fence})
