@@ -159,6 +159,10 @@ async def test_without_a_master_that_is_up_everybody_is_told_why(sentinels: list
     with pytest.raises(ConnectionError, match=r"know no master: its master 127\.0\.0\.1:1 is down"):
         await client.ping()
     for each in sentinels:
+        each.epoch = "new"  # type: ignore[assignment]
+    with pytest.raises(ConnectionError, match="none of a Sentinel"):
+        await client.ping()
+    for each in sentinels:
         each.silent = True
     with pytest.raises(ConnectionError, match=f"{sentinels[0].port}: no answer in time"):
         await client.ping()

@@ -133,12 +133,19 @@ class Master:
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             await link.disconnect(nowait=True)
             return f"{link.host}:{link.port}: {str(error) or 'no answer in time'}"
-        found = {name.decode(): value.decode() for name, value in zip(reply[::2], reply[1::2], strict=True)}
-        host, port = address[0].decode(), int(address[1])
-        # Who leads a failover knows the epoch and the new address first, but shows the old one's flags until its end.
-        is_new = (host, port) != (found["ip"], int(found["port"]))
-        up = is_new or not {"s_down", "o_down"} & set(found["flags"].split(","))
-        return _Answer(int(found["config-epoch"]), up, (host, port))
+        try:
+            return _read(address, reply)
+        except (LookupError, TypeError, ValueError, AttributeError):  # the watch must not end by it
+            return f"{link.host}:{link.port}: its answer is none of a Sentinel"
+
+
+def _read(address: Any, reply: Any) -> _Answer:
+    found = {name.decode(): value.decode() for name, value in zip(reply[::2], reply[1::2], strict=True)}
+    host, port = address[0].decode(), int(address[1])
+    # Who leads a failover knows the epoch and the new address first, but shows the old one's flags until its end.
+    is_new = (host, port) != (found["ip"], int(found["port"]))
+    up = is_new or not {"s_down", "o_down"} & set(found["flags"].split(","))
+    return _Answer(int(found["config-epoch"]), up, (host, port))
 
 
 async def _close(links: Sequence[Connection]) -> None:
