@@ -76,6 +76,20 @@ async def test_after_the_last_look_nothing_is_taken(redis: Redis, log: EventLog,
     await log.append(attempt.hold, 2, [attempt.complete()])
 
 
+async def test_what_was_read_does_not_keep_the_last_look_from_being_the_last(
+    redis: Redis, log: EventLog, control: Control
+) -> None:
+    """It waits until the event that tells of it is in the log, which may take longer than the model's answer."""
+    attempt = await begun(redis, log)
+    inputs = Inputs(redis, attempt.hold)
+    await control.say(attempt.task_id, "anna", "in time")
+    assert [said.text for said in await inputs.read()] == ["in time"]
+    assert await inputs.read(last=True) == []
+    with pytest.raises(Ending):
+        await control.say(attempt.task_id, "anna", "too late")
+    await log.append(attempt.hold, 2, [attempt.complete()])
+
+
 async def test_another_attempt_hears_again(redis: Redis, log: EventLog, control: Control) -> None:
     """One that vanished between its last look and the task's end; what a zombie looks at changes nothing."""
     attempt = await begun(redis, log)
