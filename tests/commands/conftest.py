@@ -8,7 +8,7 @@ import pytest
 
 from runcast_local.store import Store
 from tests.commands.stage import Stage
-from tests.conftest import DATABASES
+from tests.conftest import DATABASES, wait_until
 
 
 class Held:
@@ -45,6 +45,7 @@ def on_stage(redis_url: str, tmp_path: Path) -> Iterator[tuple[Stage, asyncio.Ru
         runner.run(held.open())
         try:
             yield stage, runner
+            runner.run(wait_until(stage.clean, message="keys that would never expire"))
         finally:
             runner.run(held.close())
 

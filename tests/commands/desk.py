@@ -1,13 +1,13 @@
 """Commands as a client sends them, each answer compared with the model's; and what is done to tasks besides."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 
 from runcast_events.entry import Entry
-from runcast_events.ids import START
+from runcast_events.ids import START, session_of
 from runcast_events.reader import LogReader
 from tests.attempts import session_keys
 from tests.commands.checks import check_documents, check_session
@@ -15,7 +15,6 @@ from tests.commands.model import Command, View, allowed, expected
 from tests.commands.stage import WITH_MODEL, Plan, Stage
 from tests.commands.story import Story
 from tests.commands.told import Session, Told
-from tests.conftest import leaks, wait_until
 
 MISSING = "missing.aaaaaaaaaa"
 END_S = 30.0
@@ -46,13 +45,16 @@ class Desk:
             check_session(self.stage, session.log, session.story, session.order, about)
             await check_documents(self.stage.api.client, session.id, session.story, session.log)
 
-        async def clean() -> bool:
-            return not await leaks(self.stage.redis)
-
-        await wait_until(clean, message="keys without a TTL although their session is at rest")
         for session in self.sessions.values():
+            lasting = [key async for key in self._lasting(session)]
+            assert not lasting, f"keys without a TTL although their session is at rest: {lasting}"
             answer = await self.stage.api.client.delete(f"/api/sessions/{session.id}")
             assert answer.status_code == 204, answer.text
+
+    async def _lasting(self, session: Session) -> AsyncIterator[bytes]:
+        for key in await self.stage.redis.keys(f"{session_keys(session.id).base}*"):
+            if await self.stage.redis.pttl(key) == -1:
+                yield key
 
     async def free(self, *sessions: Session) -> None:
         for session in sessions:
@@ -76,8 +78,11 @@ class Desk:
             if command is not None:
                 await self.command(task.id, command, again=False)
 
+    def session(self, task_id: str) -> Session:
+        return self.sessions[session_of(task_id)]
+
     def story(self, task_id: str) -> Story:
-        return self.sessions[task_id.partition(".")[0]].story
+        return self.session(task_id).story
 
     def asking(self) -> list[tuple[str, str]]:
         stories = [session.story for session in self.sessions.values()]
@@ -94,6 +99,7 @@ class Desk:
         while page := (await self._reader.page(keys, session.log[-1].id if session.log else START, 1000)).entries:
             for entry in page:
                 session.log.append(entry)
+                self.stage.seen[entry.type] += 1
                 session.story.tell(entry)
                 self._check_pause(session, entry)
                 if entry.task_id == task_id:
@@ -108,8 +114,10 @@ class Desk:
         if told is None:
             return
         if entry.type == "iteration_start" and told.pause == "wanted" and told.begun is not None:
-            told.begun += 1  # one may have been on its way
-            assert told.begun <= 1, f"{entry.task_id} was asked to pause, and began one iteration after the other"
+            told.begun += 1  # one may have been on its way, and one for each input that was heard after an answer
+            assert told.begun <= 1 + len(told.inputs), (
+                f"{entry.task_id} was asked to pause, and began one iteration after the other"
+            )
         if entry.type == "task_paused":
             assert told.pause != "no", f"{entry.task_id} paused once more than it was asked to"
             if told.pause == "wanted":
@@ -132,13 +140,14 @@ class Desk:
             return View("", None, {})
         told = self.told[task_id]
         answered = len(self.stage.asked_by(told.mark)) > len(told.plan)
-        return View(task.state, task.waiting, dict(task.decided), told.agent in WITH_MODEL, answered)
+        decided, said = dict(task.decided), frozenset(told.inputs)
+        return View(task.state, task.waiting, decided, told.agent in WITH_MODEL, answered, said)
 
     async def send(self, task_id: str, command: Command) -> httpx2.Response:
-        self.stage.commands += 1
         path, body = command.request(task_id)
         answer = await self.stage.api.client.post(path, json=body)
-        self._note(f"{command.kind} {task_id}: {answer.status_code} {answer.text[:120]}")
+        self.stage.seen[f"{command.kind} {answer.status_code}"] += 1
+        self._note(f"{command.kind} {command.text or command.call} {task_id}: {answer.status_code} {answer.text[:120]}")
         if answer.status_code >= 400:
             document = answer.json()
             assert answer.headers["content-type"] == "application/problem+json"
@@ -149,7 +158,7 @@ class Desk:
 
     async def command(self, task_id: str, command: Command, again: bool) -> None:
         """Send it, and compare with the model; `again`: it is the same a second time, and does nothing more."""
-        session = self.sessions[task_id.partition(".")[0]]
+        session = self.session(task_id)
         await self.observe(session, task_id)
         views = [self._view(session, task_id)]
         count = len(session.log)
@@ -167,7 +176,7 @@ class Desk:
                 f"{command} of {task_id} in {views[0].state} wrote {new}"
             )
         self._note_effect(command, answer, task_id)
-        if again and command.kind != "input":
+        if again and (command.kind != "input" or command.input_id is not None):
             await self.command(task_id, command, again=False)
 
     def _late(self, task_id: str) -> bool:
@@ -187,17 +196,17 @@ class Desk:
 
     def _note_effect(self, command: Command, answer: httpx2.Response, task_id: str) -> None:
         told = self.told[task_id]
-        if command.kind == "input" and answer.status_code == 202:
+        if command.kind == "input" and answer.status_code == 202 and command.text not in told.inputs:
             told.inputs.append(command.text)
         if command.kind == "cancel" and answer.status_code == 202:
             told.cancelling = True
-        if command.kind == "pause" and told.pause == "wanted" and self.sessions[task_id.partition(".")[0]].held:
+        if command.kind == "pause" and told.pause == "wanted" and self.session(task_id).held:
             told.begun = 0
         if command.kind == "resume" and answer.status_code == 202:
             told.pause = "no" if told.pause == "no" else "overruled"
 
     async def at_once(self, task_id: str, commands: list[Command]) -> None:
-        session, told = self.sessions[task_id.partition(".")[0]], self.told[task_id]
+        session, told = self.session(task_id), self.told[task_id]
         await self.observe(session, task_id)
         before = told.pause
         for command in commands:

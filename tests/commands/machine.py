@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.commands import moving, sessions
 from tests.commands.desk import MISSING, Desk
-from tests.commands.model import Command, Kind
+from tests.commands.model import KINDS, Command, Kind
 from tests.commands.stage import Plan, Stage
 
 T = TypeVar("T")
@@ -26,6 +26,13 @@ PLANS: list[Plan] = [
 ]
 PICK = st.integers(0, 2**16)
 PLAN = st.sampled_from(PLANS)
+OFTEN = [kind for kind in KINDS for _ in range(1 if kind == "cancel" else 4)]
+"""A cancel is the end of a task."""
+Act = tuple[int, Kind, bool, bool]
+ACTS = st.lists(
+    st.tuples(st.integers(0, 4), st.sampled_from(OFTEN), st.booleans(), st.booleans()), min_size=2, max_size=8
+)
+"""Events to go on by, what is commanded then, with other arguments than the model's, and twice."""
 
 
 def pick(which: int, found: Iterable[T]) -> T | None:
@@ -99,31 +106,47 @@ class CommandMachine(RuleBasedStateMachine):
 
     # --- commands --------------------------------------------------------------------------------------------------
 
-    @rule(which=PICK, kind=st.sampled_from(["pause", "resume", "cancel", "input", "input"]), again=st.booleans())
-    def command(self, which: int, kind: Kind, again: bool) -> None:
-        task_id = pick(which, self.desk.told)
-        if task_id is not None:
-            text = self.stage.name("I") if kind == "input" else ""
-            self.run(self.desk.command(task_id, Command(kind, text=text), again))
+    @rule(which=PICK, acts=ACTS)
+    def command_what_is_held(self, which: int, acts: list[Act]) -> None:
+        """One after the other, with some events of the task between them; some are sent twice."""
+        self._command(pick(which, [task for task in self.desk.told if self.desk.session(task).held]), acts)
 
-    @rule(which=PICK, kind=st.sampled_from(["approve", "approve", "reject"]), other=st.booleans(), again=st.booleans())
-    def decide(self, which: int, kind: Kind, other: bool, again: bool) -> None:
-        """About a call that waits, or waited; with other arguments than the model's, or its own."""
+    @rule(which=PICK, acts=ACTS)
+    def command_what_runs_freely(self, which: int, acts: list[Act]) -> None:
+        self._command(pick(which, [task for task in self.desk.told if not self.desk.session(task).held]), acts)
+
+    @rule(acts=ACTS)
+    def command_the_newest(self, acts: list[Act]) -> None:
+        self._command(next(reversed(self.desk.told), None), acts)
+
+    def _command(self, task_id: str | None, acts: list[Act]) -> None:
+        if task_id is None:
+            return
+        for count, kind, other, again in acts:
+            self.run(moving.step(self.desk, self.desk.session(task_id), count))
+            self.run(self.desk.command(task_id, self._make(task_id, kind, other, again), again))
+
+    @rule(which=PICK, kind=st.sampled_from(["approve", "reject"]))
+    def decide_again(self, which: int, kind: Kind) -> None:
+        """About any call that was ever asked for."""
         asking = pick(which, self.desk.asking())
         if asking is not None:
-            task_id, call = asking
-            arguments = None
-            if other and kind == "approve":
-                asked = self.desk.story(task_id).tasks[task_id].asked[call]
-                arguments = {"url": asked["url"].partition("?")[0] + "?other"}
-            self.run(self.desk.command(task_id, Command(kind, call=call, arguments=arguments), again))
+            self.run(self.desk.command(asking[0], Command(kind, call=asking[1]), again=True))
 
-    @rule(which=PICK, kinds=st.lists(st.sampled_from(["pause", "resume", "cancel", "input"]), min_size=2, max_size=3))
+    def _make(self, task_id: str, kind: Kind, other: bool = False, again: bool = False) -> Command:
+        """`other`: than the model's arguments."""
+        task = self.desk.story(task_id).tasks[task_id]
+        text, call, arguments = self.stage.name("I") if kind == "input" else "", task.waiting or "1.0", None
+        if other and kind == "approve" and call in task.asked:
+            arguments = {"url": task.asked[call]["url"].partition("?")[0] + "?other"}
+        return Command(kind, text=text, input_id=text if again else None, call=call, arguments=arguments)
+
+    @rule(which=PICK, kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=3))
     def at_once(self, which: int, kinds: list[Kind]) -> None:
         """Several commands in the same moment: each is answered as if they had come in some order."""
         task_id = pick(which, self.desk.told)
         if task_id is not None:
-            commands = [Command(kind, text=self.stage.name("I") if kind == "input" else "") for kind in kinds]
+            commands = [self._make(task_id, kind) for kind in kinds]
             self.run(self.desk.at_once(task_id, commands))
 
     @rule(kind=st.sampled_from(["pause", "resume", "cancel", "input", "approve"]))
@@ -138,7 +161,7 @@ class CommandMachine(RuleBasedStateMachine):
         if found is not None:
             self.run(moving.take_for_dead(self.desk, *found))
 
-    @rule(seldom=st.integers(0, 2))
+    @rule(seldom=st.integers(0, 5))
     def deploy(self, seldom: int) -> None:
         if seldom == 0:
             self.run(moving.deploy(self.desk))

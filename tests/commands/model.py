@@ -13,21 +13,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 @dataclass(frozen=True)
 class View:
     """A task at one moment. `waiting`: the call of its last question; `decided`: by call, (decision, arguments).
-    `model`: its agent has one. `answered`: that one was asked for the last time."""
+    `model`: its agent has one. `answered`: that one was asked for the last time. `said`: ids of accepted inputs."""
 
     state: str
     waiting: str | None
     decided: dict[str, tuple[str, Any]]
     model: bool = True
     answered: bool = False
+    said: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Command:
-    """`text`: of an input. `call`, `arguments`: of a decision."""
+    """`text`, `input_id`: of an input. `call`, `arguments`: of a decision."""
 
     kind: Kind
     text: str = ""
+    input_id: str | None = None
     call: str = ""
     arguments: dict[str, Any] | None = None
 
@@ -39,7 +41,8 @@ class Command:
             if self.arguments is not None:
                 body["arguments"] = self.arguments
             return f"{path}/approvals/{self.call}", body
-        return f"{path}/{self.kind}", {"text": self.text} if self.kind == "input" else None
+        said = {"text": self.text, "input_id": self.input_id}
+        return f"{path}/{self.kind}", said if self.kind == "input" else None
 
     @property
     def decision(self) -> str:
@@ -59,7 +62,8 @@ class Expected:
 def allowed(command: Command, view: View) -> set[Expected]:
     """The right answers at that moment."""
     found = {expected(command, view)}
-    if command.kind == "input" and view.state == "running" and view.answered:
+    heard = command.input_id in view.said
+    if command.kind == "input" and view.state == "running" and view.answered and not heard:
         found.add(
             Expected(409, "illegal_state", view.state)
         )  # it has looked for the last time whether something is said
@@ -88,6 +92,8 @@ def expected(command: Command, view: View) -> Expected:
         case "input":
             if not view.model:
                 return Expected(422, "no_input")
+            if command.input_id in view.said:
+                return Expected(202, state=state)
             return illegal if state in TERMINAL else Expected(202, state=state)
         case _:
             return _decided(command, view, illegal)

@@ -1,6 +1,7 @@
 """How fast an attempt's events go into the log: of a session that is held as the test lets them, one by one."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from redis.asyncio import Redis
@@ -19,6 +20,8 @@ class Paces:
     def __init__(self) -> None:
         self._left: dict[str, int] = {}
         self._moved = asyncio.Condition()
+        self.under_way: Counter[str] = Counter()
+        """Appends that were let go and are not answered yet."""
 
     def holds(self, session_id: str) -> bool:
         return session_id in self._left
@@ -61,8 +64,13 @@ class PacedLog(EventLog):
     async def append(
         self, hold: Hold, first_sequence: int, batch: Sequence[Encoded], writes: Iterable[Write] = ()
     ) -> Appended:
-        await self.paces.pass_by(session_of(hold.task_id))
-        return await super().append(hold, first_sequence, batch, writes)
+        session_id = session_of(hold.task_id)
+        await self.paces.pass_by(session_id)
+        self.paces.under_way[session_id] += 1
+        try:
+            return await super().append(hold, first_sequence, batch, writes)
+        finally:
+            self.paces.under_way[session_id] -= 1
 
 
 def paced_publisher(log: EventLog, hold: Hold, envelope: Envelope) -> Publisher:
