@@ -1,9 +1,12 @@
 """The reaper: nothing that was accepted is forgotten, and what kills workers is given up."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from runcast_events.events import OutputStart, ToolCallComplete, ToolCallStart
@@ -67,6 +70,30 @@ async def test_the_task_of_a_vanished_worker_is_run_by_another(
     requeued = [json.loads(e.payload)["reason"] for e in history if e.type == "task_requeued"]
     starts = [json.loads(e.payload)["attempt"] for e in history if e.type == "task_started"]
     assert (requeued, starts) == (["crash"], [1, 2])
+
+
+async def test_a_task_whose_worker_dies_right_after_its_claim_is_run_by_another(
+    client: Client, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it has left any hint of its own; the one of the submit is for half a minute later."""
+    claimed, over = asyncio.Event(), asyncio.Event()
+    async with start_worker(lease_ttl_s=0.6, reap_every_s=60, max_jobs=1) as dying:
+        claim = dying.claims.claim
+
+        async def last(*args: Any, **options: Any) -> None:
+            await claim(*args, **options)
+            claimed.set()
+            await over.wait()
+            raise RuntimeError("it is dead")
+
+        monkeypatch.setattr(dying.claims, "claim", last)
+        task_id = await client.submit(agent="script", count=1)
+        await claimed.wait()
+        async with start_worker(lease_ttl_s=0.6):
+            log = await client.ended(task_id, timeout_s=5)
+        over.set()
+    assert [json.loads(entry.payload)["attempt"] for entry in log if entry.type == "task_started"] == [2]
+    assert (await client.record(task_id)).crashes == 0
 
 
 async def test_a_task_that_keeps_killing_workers_is_given_up(

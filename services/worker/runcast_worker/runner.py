@@ -17,6 +17,7 @@ from runcast_worker.attempt import Attempt
 from runcast_worker.deps import Deps
 from runcast_worker.late import answer_late
 from runcast_worker.metrics import UNKNOWN
+from runcast_worker.reaper import LATER_S
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Runner:
         """Look at the task's session: run its head task where it can be had, else return. `claimed` is called when it
         is ours. Raises InvalidId, LastChance, RedisError and OSError only while nothing is claimed."""
         claims, session_id = self._deps.claims, session_of(task_id)
+        # Before the claim, which takes the ring away: who dies right after it has left the hint to look for the lease.
+        await self._deps.queue.expect(tenant, task_id, after_s=self._deps.settings.lease_ttl_s + LATER_S)
         try:
             claim = await claims.claim(tenant, session_id, last_chance=False)
         except LastChance:
