@@ -51,6 +51,8 @@ def main() -> None:
         elif method == "tools/call" and how == "endless":
             while True:
                 sys.stdout.write("x" * 65536)
+        elif method == "tools/call" and how == "silent":
+            continue
         elif method == "tools/call" and how in ANSWERS:
             say({"id": id_, "result": ANSWERS[how]()})
         elif id_ is not None:
