@@ -13,6 +13,7 @@ from runcast_events.events import OutputStart, ToolCallComplete, ToolCallStart
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_tasks.control import Control
+from runcast_worker.reaper import LATER_S
 from tests.attempts import TENANT, claim, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
@@ -94,6 +95,28 @@ async def test_a_task_whose_worker_dies_right_after_its_claim_is_run_by_another(
         over.set()
     assert [json.loads(entry.payload)["attempt"] for entry in log if entry.type == "task_started"] == [2]
     assert (await client.record(task_id)).crashes == 0
+
+
+async def test_a_reaper_that_comes_second_does_not_put_off_the_look_at_who_was_first(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """It finds a task queued that another worker claims at that moment, and that one dies: a lease later it looks."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    async with start_worker(lease_ttl_s=0.6, max_jobs=1):
+        busy = await client.submit(agent="script", session_id="s2", count=1000, rate=100)
+        await client.wrote("output", "s2")
+        await hint(redis, task_id)
+
+        async def rung() -> bool:
+            return await redis.zcard("runcast:rings") == 1
+
+        await wait_until(rung)
+        due = (await redis.zscore(DUE, f"{TENANT}/{task_id}")) / 1000
+        assert due - time.time() <= 0.6 + LATER_S
+        await Control(redis, log, Keyspace(), TENANT).cancel(task_id, "test")
+        await Control(redis, log, Keyspace(), TENANT).cancel(busy, "test")
+        await client.ended(busy)
 
 
 async def test_a_task_that_keeps_killing_workers_is_given_up(

@@ -59,10 +59,11 @@ class Queue:
         await self._arq.enqueue_job(FUNCTION, tenant, task_id, _job_id=job_id)
         await self._redis.publish(self._keys.wake, b"")
 
-    async def expect(self, tenant: str, task_id: str, after_s: float = DUE_AFTER_S) -> None:
-        """Leave the hint that somebody should look after this task if nothing is heard of it for `after_s`."""
-        due_ms = int((time.time() + after_s) * 1000)
-        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms})
+    async def expect(self, tenant: str, task_id: str, after_s: float | None = None) -> None:
+        """Leave the hint that somebody should look after this task if nothing is heard of it for `after_s`. None: for
+        DUE_AFTER_S, and no earlier look is put off: a worker that has claimed it meanwhile may be gone by then."""
+        due_ms = int((time.time() + (DUE_AFTER_S if after_s is None else after_s)) * 1000)
+        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms}, lt=after_s is None)
 
     async def expect_again(self, tenant: str, task_ids: Sequence[str]) -> None:
         """Leave hints about a session's live tasks, the holder first, where there are none: now for the holder, and for

@@ -164,7 +164,8 @@ class Reaper:
 
     async def _ring(self, tenant: str, record: TaskRecord, action: str) -> None:
         self._deps.metrics.reaped.labels(action).inc()
-        await self._deps.queue.expect(tenant, record.id)
+        # A lease later, as by a claim: another worker may have claimed it by now, and be gone before it tells more.
+        await self._deps.queue.expect(tenant, record.id, after_s=self._deps.settings.lease_ttl_s + LATER_S)
         # Named by the fence: where all workers are busy one ring waits however often we look. A claim ends its name.
         await self._deps.queue.ring(tenant, record.id, f"again-{record.fence}")
 
