@@ -114,10 +114,11 @@ class Desk:
         if told is None:
             return
         if entry.type == "iteration_start" and told.pause == "wanted" and told.begun is not None:
-            told.begun += 1  # one may have been on its way, and one for each input that was heard after an answer
-            assert told.begun <= 1 + len(told.inputs), (
-                f"{entry.task_id} was asked to pause, and began one iteration after the other"
-            )
+            # One may have been on its way, and one for each input that was heard after an answer; and who takes a task
+            # over may begin anew.
+            told.begun += 1
+            most = 1 + len(told.inputs) + told.taken
+            assert told.agent not in WITH_MODEL or told.begun <= most, f"{entry.task_id} does not pause"
         if entry.type == "task_paused":
             assert told.pause != "no", f"{entry.task_id} paused once more than it was asked to"
             if told.pause == "wanted":
@@ -231,35 +232,47 @@ class Desk:
         await self.submit(session, agent, plan, "enqueue")
         return session
 
-    async def submit(self, session: Session, agent: str, plan: Plan, on_busy: str) -> None:
+    async def submit(self, session: Session, agent: str, plan: Plan, *choices: str) -> None:
+        """A task for each choice of what if the session is busy, all in the same moment."""
         await self.observe(session)
-        told = Told(self.stage.name("T"), agent, plan)
         before = set(session.story.live)
+        made = [Told(self.stage.name("T"), agent, plan) for _ in choices]
+        answers = await asyncio.gather(*(self._post(session, *each) for each in zip(made, choices, strict=True)))
+        accepted: dict[str, tuple[str, str | None]] = {}
+        for told, choice, answer in zip(made, choices, answers, strict=True):
+            document = answer.json()
+            if answer.status_code == 202:
+                self.told[document["task_id"]] = told
+                accepted[document["task_id"]] = (choice, document["interrupted"])
+            else:
+                assert (answer.status_code, document["code"], choice) == (409, "session_busy", "reject"), answer.text
+        await self.observe(session)
+        for index, entry in enumerate(session.log):
+            if entry.type == "task_queued" and entry.task_id in accepted:
+                self._queued(session, index, *accepted[entry.task_id])
+        assert accepted.keys() <= set(session.order), "an accepted task is not in the log"
+        for answer in answers:
+            assert set(answer.json().get("task_ids", ())) <= before | accepted.keys()
+        assert before or accepted, "a session at rest refused all"
+
+    def _queued(self, session: Session, index: int, choice: str, interrupted: str | None) -> None:
+        """At the event of that index a task was accepted: the choice was right then, and its place follows."""
+        live = Story(session.log[:index]).live
+        line = [task for task in session.order if task in live]
+        assert choice != "reject" or not line, f"accepted although {line} were live"
+        assert interrupted == (line[0] if line and choice == "interrupt" else None)
+        place = len(session.order)
+        if interrupted is not None:
+            self.told[interrupted].cancelling = True
+            place = session.order.index(interrupted) + 1
+        session.order.insert(place, session.log[index].task_id)
+
+    async def _post(self, session: Session, told: Told, on_busy: str) -> httpx2.Response:
         body: dict[str, Any] = {
-            "task": self.stage.prompt(told.mark, plan),
+            "task": self.stage.prompt(told.mark, told.plan),
             "session_id": session.id,
-            "agent": agent,
+            "agent": told.agent,
             "on_busy": on_busy,
             "params": {"origin": self.stage.origin},
         }
-        answer = await self.stage.api.client.post("/api/tasks", json=body)
-        document = answer.json()
-        if answer.status_code == 202:
-            task_id = document["task_id"]
-            self.told[task_id] = told
-            holder = document["interrupted"]
-            session.order.insert(len(session.order) if holder is None else session.order.index(holder) + 1, task_id)
-            if holder is not None:
-                assert on_busy == "interrupt"
-                assert holder in before
-                self.told[holder].cancelling = True
-            await self.observe(session)
-            assert task_id in session.story.tasks, "an accepted task is not in the log"
-            assert on_busy != "reject" or session.held <= (not before)
-        else:
-            await self.observe(session)
-            assert (answer.status_code, document["code"]) == (409, "session_busy"), answer.text
-            assert on_busy == "reject"
-            assert before
-            assert set(document["task_ids"]) <= before
-            assert not session.held or set(document["task_ids"]) == before
+        return await self.stage.api.client.post("/api/tasks", json=body)

@@ -78,14 +78,14 @@ class CommandMachine(RuleBasedStateMachine):
 
     @rule(
         which=PICK,
-        on_busy=st.sampled_from(["enqueue", "reject", "interrupt"]),
+        choices=st.lists(st.sampled_from(["enqueue", "reject", "interrupt"]), min_size=1, max_size=3),
         agent=st.sampled_from(["llm", "careful"]),
         plan=PLAN,
     )
-    def submit_again(self, which: int, on_busy: str, agent: str, plan: Plan) -> None:
+    def submit_again(self, which: int, choices: list[str], agent: str, plan: Plan) -> None:
         session = pick(which, self.desk.sessions.values())
-        if session is not None and len(self.desk.told) < 6:
-            self.run(self.desk.submit(session, agent, plan, on_busy))
+        if session is not None and len(self.desk.told) < 8:
+            self.run(self.desk.submit(session, agent, plan, *choices))
 
     @rule(which=PICK, count=st.integers(1, 6))
     def step(self, which: int, count: int) -> None:

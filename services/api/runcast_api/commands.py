@@ -31,7 +31,8 @@ router = APIRouter(tags=["tasks"], route_class=JsonRoute)
 )
 async def tasks_pause(task_id: TaskId, state: ApiState, body: PauseRequest | None = None) -> CommandReceipt:
     """Idempotent. What waits in the queue is paused at once; a running attempt pauses between two iterations, and tells
-    it by the event `task_paused`. It then holds no worker, but its session. A body is optional."""
+    it by the event `task_paused`. It then holds no worker, but its session. One that has no further iteration, such as
+    a process, ends without a pause. A body is optional."""
     reason = None if body is None else body.reason
     return CommandReceipt.of(task_id, await to_the_end(state, state["control"].pause(task_id, CALLER, reason)))
 
