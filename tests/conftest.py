@@ -17,6 +17,7 @@ from runcast_local.model import Stub, serving
 from runcast_local.store import Store, find_program
 
 DATABASES = 512
+"""They go round; one more is for tests that share theirs."""
 _numbers = itertools.count()
 
 # Keys that live without a TTL on purpose: the queue store's indexes, arq's queue, and what tells of their loss.
@@ -36,7 +37,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The store of this test process. Tests that restart or fill a store start one of their own."""
-    options = ("--databases", str(DATABASES), "--appendonly", "no")
+    options = ("--databases", str(DATABASES + 1), "--appendonly", "no")
     if IMAGE:
         from tests.container import running_container  # here, so that other runs do not load Docker's client
 

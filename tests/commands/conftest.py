@@ -52,5 +52,5 @@ def on_stage(redis_url: str, tmp_path: Path) -> Iterator[tuple[Stage, asyncio.Ru
 
 @pytest.fixture(scope="module")
 def module_url(store: Store) -> str:
-    """A database for all tests of a module; the last one, which no other test is given before long."""
-    return f"redis://127.0.0.1:{store.port}/{DATABASES - 1}"
+    """A database for all tests of a module, which no other test is given."""
+    return f"redis://127.0.0.1:{store.port}/{DATABASES}"

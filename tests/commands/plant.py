@@ -107,6 +107,7 @@ async def planted(url: str, folder: Path, sandbox: str) -> AsyncIterator[Plant]:
         redis = connect(url, "test")
         stack.push_async_callback(redis.aclose)
         await redis.flushdb()
+        stack.push_async_callback(redis.flushdb)
         stub, pages = Stub(), Pages()
         base_url = await stack.enter_async_context(serving(stub))
         origin = await stack.enter_async_context(served(pages))

@@ -62,13 +62,20 @@ class _Worker:
     """A worker in a task of its own."""
 
     def __init__(self, settings: WorkerSettings, paces: Paces) -> None:
-        self.begun, self._over = asyncio.Event(), asyncio.Event()
+        self._begun, self._over = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._work(settings, paces))
 
     async def _work(self, settings: WorkerSettings, paces: Paces) -> None:
         async with open_engines(settings) as engines, open_deps(settings, engines) as deps:
-            self.begun.set()
+            self._begun.set()
             await work(replace(deps, log=PacedLog(deps.events, paces)), self._over)
+
+    async def started(self) -> None:
+        """Raises what it failed of."""
+        begun = asyncio.create_task(self._begun.wait())
+        await asyncio.wait({begun, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if begun.cancel():
+            await self._task
 
     async def stop(self) -> None:
         self._over.set()
@@ -97,6 +104,8 @@ class Stage:
             stack.enter_context(patch.object(runcast_worker.attempt, "Publisher", paced_publisher))
             self.redis = connect(self.url, "test")
             stack.push_async_callback(self.redis.aclose)
+            await self.redis.flushdb()
+            stack.push_async_callback(self.redis.flushdb)
             self.origin = await stack.enter_async_context(served(self.pages))
             base_url = await stack.enter_async_context(serving(self.stub))
             agents_file = self.folder / "agents.toml"
@@ -131,7 +140,7 @@ class Stage:
     async def _start(self) -> None:
         worker = _Worker(self._settings, self.paces)
         self._workers.append(worker)
-        await worker.begun.wait()
+        await worker.started()
 
     async def _stop(self) -> None:
         for worker in self._workers:
