@@ -150,10 +150,16 @@ def check_crashes(history: History) -> None:
 
 
 def check_recovery(history: History) -> None:
-    """What a lost worker held is gone on with in time; but for what has one attempt left: it waits until there is a
-    worker without another such task."""
+    """What a lost worker held is gone on with in time, also what it had claimed and not begun; but for what has one
+    attempt left: that waits until there is a worker without another such task."""
+    within_s = history.lease_s + RECOVERY_S
     for recovery in recoveries(history):
-        assert recovery.last_chance or recovery.seconds <= history.lease_s + RECOVERY_S, f"{recovery} is too late"
+        assert recovery.last_chance or recovery.seconds <= within_s, f"{recovery} is too late"
+    for task_id in history.accepted:
+        first = next(attempts(history.of(task_id)), None)
+        if first is not None and first.number > 1:
+            since = [first.started_ms - loss.at_ms for loss in history.lost if loss.at_ms <= first.started_ms]
+            assert min(since, default=0.0) <= within_s * 1000, f"{task_id} was claimed, and begins too late"
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,14 @@ def before_its_time(made: Story) -> None:
     made.lost = [Loss("w1", 4050)]
 
 
+def claimed_in_vain(made: Story) -> None:
+    """The second task was claimed by the worker that was lost, and begins long after."""
+    for line in made.lines:
+        if line.task_id == NEXT and line.at_ms > 4000:
+            line.at_ms += 3000
+    made.find("task_started", attempt=1, worker="w2").fields["attempt"] = 2
+
+
 def zombie(made: Story) -> None:
     """The first worker writes once more when the second has begun."""
     line = made.find("output", part_id="o1")
@@ -198,6 +206,7 @@ DOCTORED: dict[str, tuple[Callable[[Story], object], str]] = {
     "a crash before the worker's": (before_its_time, "was not lost by then"),
     "poison after one crash": (poisoned_early, "poison after 1"),
     "a late recovery": (late, "too late"),
+    "a claim that is recovered late": (claimed_in_vain, "claimed, and begins too late"),
     "events of a zombie": (zombie, "interleave"),
     "an event after the end": (
         lambda made: made.lines.insert(

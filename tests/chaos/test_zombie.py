@@ -48,8 +48,9 @@ async def in_the_midst(run: Run, number: int) -> list[str]:
     return run.accepted[-3:]
 
 
-async def stand_still(run: Run, zombie: Worker, chance: random.Random) -> None:
-    """Until all that it held is held by others, and a little longer; then it goes on."""
+async def stand_still(run: Run, zombie: Worker, chance: random.Random) -> float:
+    """Until all that it held is held by others, and a little longer; then it goes on. Returns for how many seconds its
+    tools live then."""
     assert zombie.name is not None
     held = run.held_by(zombie.name)
     tools = psutil.Process(zombie.process.pid).children(recursive=True)
@@ -59,7 +60,9 @@ async def stand_still(run: Run, zombie: Worker, chance: random.Random) -> None:
     goes_on = monotonic() + chance.uniform(0, 2)
     await wait_until(lambda: monotonic() > goes_on)
     run.fleet.go_on(zombie)
+    went_on = monotonic()
     await wait_until(lambda: not any(lives(tool) for tool in tools), TOOLS_S, "tools of a zombie live on")
+    return monotonic() - went_on
 
 
 def lives(process: psutil.Process) -> bool:
@@ -79,20 +82,20 @@ async def beats_no_more(run: Run, number: int) -> None:
 
 async def rounds(start_run: StartRun, seed: int, count: int) -> None:
     """In each the same worker holds one task of each kind, and a new one takes them; then that one is killed."""
-    chance = random.Random(seed)
+    chance, lived = random.Random(seed), []
     async with start_run(1) as run:
         (zombie,) = run.fleet.up
         for number in range(count):
             tasks = await in_the_midst(run, number)
             (other,) = await run.fleet.start_up()
             assert set(run.held_by(zombie.name or "")) == set(tasks)
-            await stand_still(run, zombie, chance)
+            lived.append(await stand_still(run, zombie, chance))
             await beats_no_more(run, number)
             await run.ended(30)
             await run.fleet.kill(other)
         await run.submit(PlannedTask("after", "after", "llm", (LAST,)))
         history = await run.ended(30)
-        print(spread(history))
+        print(f"{spread(history)}; tools of the zombie lived for {max(lived):.2f} s at most")
         check(history)
 
 
