@@ -19,7 +19,7 @@ async def test_a_store_that_is_restarted_again_and_again_loses_nothing(
 ) -> None:
     """Shorter than the lease each time: every task runs once, as if nothing had been, and its readers see all of it."""
     chance = random.Random(seed)
-    async with running(own_store.url, tmp_path) as whole:
+    async with running(own_store.url, tmp_path, lease_ttl_s=10) as whole:
         outputs = 100 + 60 * restarts
         for number in range(tasks):
             await whole.outputs(f"s{number}", outputs, 100)
