@@ -141,7 +141,7 @@ class Hub:
                     await self._repair(some)
                     pause_s = 0.05
                 except (RedisError, OSError) as error:
-                    logger.warning("repair waits for the store: %s", error or type(error).__name__)
+                    logger.warning("repair waits for the store: %s", str(error) or type(error).__name__)
                     self._dirty.update(dict.fromkeys(c for c in some if c.watchers))
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, 1.0)

@@ -26,6 +26,6 @@ async def patiently(read: Callable[[], Awaitable[T]]) -> T:
         except (RedisError, OSError) as error:
             if not passes(error):
                 raise
-            logger.warning("a read waits for the store: %s", error or type(error).__name__)
+            logger.warning("a read waits for the store: %s", str(error) or type(error).__name__)
         await asyncio.sleep(delay_s)
         delay_s = min(delay_s * 2, LONGEST_S)

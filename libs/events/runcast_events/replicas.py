@@ -20,7 +20,7 @@ from redis.typing import EncodableT
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
-"""Below the third of a lease that may pass between a renewal and the self-stop, by default."""
+"""With a lease of 15 s an attempt has at least seven between its last renewal and its self-stop."""
 
 
 @dataclass(slots=True)

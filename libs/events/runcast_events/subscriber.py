@@ -73,7 +73,7 @@ class Subscriber:
                 self.reconnects += 1
                 await self._serve(connection)
             except (RedisError, OSError) as error:
-                logger.warning("subscriber: %s", error or type(error).__name__)
+                logger.warning("subscriber: %s", str(error) or type(error).__name__)
             finally:
                 self.connected = False
                 await connection.disconnect(nowait=True)

@@ -51,7 +51,7 @@ class Census:
             try:
                 await self.look()
             except (RedisError, OSError, Lapsed) as error:
-                logger.warning("the census waits: %s", error or type(error).__name__)
+                logger.warning("the census waits: %s", str(error) or type(error).__name__)
             await asyncio.sleep(every_s)
 
     async def look(self) -> bool:

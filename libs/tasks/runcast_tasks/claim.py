@@ -90,7 +90,7 @@ class Claims:
             async with asyncio.timeout(max(0.05, timeout_s)):
                 answer: bytes = await self._renew(keys=keys, args=[hold.task_id, hold.fence, hold.lease_ms])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            logger.warning("lease not renewed: %s", error or "timed out", extra={"task_id": hold.task_id})
+            logger.warning("lease not renewed: %s", str(error) or "timed out", extra={"task_id": hold.task_id})
             return b""
         return answer
 

@@ -145,7 +145,7 @@ async def drop_expired(queue_store: Redis, queue: Queue, records: Records, tenan
                 exist = await records.exists([raw.partition(b".")[0].decode(errors="replace") for raw in drawn])
                 await queue.drop(index, [raw for raw, there in zip(drawn, exist, strict=True) if not there])
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        logger.warning("indexes not cleared: %s", error or "timed out")
+        logger.warning("indexes not cleared: %s", str(error) or "timed out")
 
 
 def message(role: str, content: str, task_id: str) -> Write:

@@ -91,7 +91,7 @@ class Doorbell(Worker):
             try:
                 await self._poll_iteration()
             except (RedisError, OSError) as error:
-                logger.warning("the queue store does not answer: %s", error or type(error).__name__)
+                logger.warning("the queue store does not answer: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, BACKOFF_S[1])
                 continue
@@ -156,13 +156,13 @@ class Doorbell(Worker):
         try:
             await super().run_job(job_id, score)
         except (RedisError, OSError) as error:
-            logger.warning("a ring waits for the queue store: %s", error or type(error).__name__)
+            logger.warning("a ring waits for the queue store: %s", str(error) or type(error).__name__)
         except Exception:
             logger.exception("a ring that cannot be read is dropped")
             try:
                 await self._drop(job_id.encode())
             except (RedisError, OSError) as error:
-                logger.warning("it comes again: %s", error or type(error).__name__)
+                logger.warning("it comes again: %s", str(error) or type(error).__name__)
 
     async def _drop(self, raw: bytes) -> None:
         await self.pool.zrem(self.queue_name, raw)

@@ -77,7 +77,7 @@ class Reaper:
                     await self._look_after(tenant, task_id)
                 more = len(hints) == AT_ONCE
             except (RedisError, OSError) as error:
-                logger.warning("the reaper waits for the store: %s", error or type(error).__name__)
+                logger.warning("the reaper waits for the store: %s", str(error) or type(error).__name__)
                 self._distrust()
             looked_at = monotonic()
 

@@ -67,7 +67,7 @@ class Web:
         except TimeoutError:
             raise ToolFailed("timeout", f"the page did not come whole in {TOTAL_S:g} s") from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise ToolFailed("unreachable", f"the request failed: {error or type(error).__name__}") from None
+            raise ToolFailed("unreachable", f"the request failed: {str(error) or type(error).__name__}") from None
 
     async def _follow(
         self, transport: httpx2.AsyncHTTPTransport, url: str, allow: Collection[str], wanted: Callable[[str], bool]
