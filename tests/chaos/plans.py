@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from runcast_local.model import Answer, Asked, Call, Refusal, Turn, says
+from runcast_local.model import Answer, Asked, Call, Refusal, Stall, Turn, says
 from tests.chaos.recording import Request
 
 SERVER = Path(__file__).parents[1] / "worker" / "mcp" / "servers" / "raw.py"
@@ -38,8 +38,6 @@ command = [{json.dumps(sys.executable)}, {json.dumps(str(SERVER))}, "silent"]
 """
 EFFECTS = "effects"
 """File of a workspace to which each planned command appends a line of its own."""
-HURRY = 10
-"""An answer that is asked for again comes so many times as fast."""
 WORDS = (
     "I look at the",
     "numbers again,",
@@ -54,12 +52,13 @@ WORDS = (
 @dataclass(frozen=True, slots=True)
 class PlannedTurn:
     """`commands`: for calls of the tool shell; `others`: tools that are called without arguments, side by side with
-    these."""
+    these. `stalls`: when a model is asked for it the first time, it says the text and then nothing any more."""
 
     text: str
     pace_s: float
     commands: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    stalls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,9 @@ class Planned:
         turn = plan.turns[iteration - 1]
         calls = [Call("shell", {"command": command}) for command in turn.commands]
         calls += [Call(name) for name in turn.others]
-        again = [each[:2] for each in self._asked].count((name, iteration)) > 1
-        return Turn([*says(turn.text), *calls], pause_s=turn.pace_s / (HURRY if again else 1))
+        if turn.stalls and [each[:2] for each in self._asked].count((name, iteration)) == 1:
+            return Turn([*says(turn.text), Stall()])
+        return Turn([*says(turn.text), *calls], pause_s=turn.pace_s)
 
     @property
     def requests(self) -> list[Request]:

@@ -8,6 +8,7 @@ from time import monotonic
 import psutil
 import pytest
 
+from runcast_local.model import Stub
 from tests.chaos.checker import check
 from tests.chaos.conftest import StartRun, spread
 from tests.chaos.fleet import Worker
@@ -27,7 +28,7 @@ LAST = PlannedTurn("That is all.", 0.01)
 
 def midst(number: int) -> list[PlannedTask]:
     """A task in a model's answer, with a call at its end; one in a command; one in a call of an MCP server."""
-    answer = PlannedTurn("so " * 100, 0.1, (leaves(f"stream{number}", 1),))
+    answer = PlannedTurn("and so on", 0.01, (leaves(f"stream{number}", 1),), stalls=True)
     return [
         PlannedTask(f"stream{number}", f"a{number}", "llm", (answer, LAST)),
         PlannedTask(f"beat{number}", f"b{number}", "llm", (PlannedTurn("I begin.", 0.01, (BEATING,)), LAST)),
@@ -59,6 +60,7 @@ async def stand_still(run: Run, zombie: Worker, chance: random.Random) -> float:
     await run.until(lambda: all(t in run.watcher.holders or t in run.watcher.ended for t in held), 20, "not begun")
     goes_on = monotonic() + chance.uniform(0, 2)
     await wait_until(lambda: monotonic() > goes_on)
+    assert any(lives(tool) for tool in tools), "they ended before there was anything to show"
     run.fleet.go_on(zombie)
     went_on = monotonic()
     await wait_until(lambda: not any(lives(tool) for tool in tools), TOOLS_S, "tools of a zombie live on")
@@ -80,8 +82,9 @@ async def beats_no_more(run: Run, number: int) -> None:
     assert [path.stat().st_size for path in paths] == before
 
 
-async def rounds(start_run: StartRun, seed: int, count: int) -> None:
-    """In each the same worker holds one task of each kind, and a new one takes them; then that one is killed."""
+async def rounds(start_run: StartRun, stub: Stub, seed: int, count: int) -> None:
+    """In each the same worker holds one task of each kind, and a new one takes them; then that one is killed. The
+    zombie also hangs up on the model that answers it."""
     chance, lived = random.Random(seed), []
     async with start_run(1) as run:
         (zombie,) = run.fleet.up
@@ -92,6 +95,10 @@ async def rounds(start_run: StartRun, seed: int, count: int) -> None:
             lived.append(await stand_still(run, zombie, chance))
             await beats_no_more(run, number)
             await run.ended(30)
+            await wait_until(
+                lambda: all(asked.outcome for asked in stub.asked), TOOLS_S, "a model is still listened to"
+            )
+            assert [asked.outcome for asked in stub.asked].count("left") == number + 1
             await run.fleet.kill(other)
         await run.submit(PlannedTask("after", "after", "llm", (LAST,)))
         history = await run.ended(30)
@@ -100,13 +107,15 @@ async def rounds(start_run: StartRun, seed: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [SEED])
-async def test_a_worker_that_stood_still_writes_nothing_and_its_tools_die(start_run: StartRun, seed: int) -> None:
+async def test_a_worker_that_stood_still_writes_nothing_and_its_tools_die(
+    start_run: StartRun, stub: Stub, seed: int
+) -> None:
     """When the other worker is gone, it runs what comes."""
-    await rounds(start_run, seed, 1)
+    await rounds(start_run, stub, seed, 1)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [SEED])
-async def test_ten_times_the_same_worker_stands_still(start_run: StartRun, seed: int) -> None:
-    await rounds(start_run, seed, 10)
+async def test_ten_times_the_same_worker_stands_still(start_run: StartRun, stub: Stub, seed: int) -> None:
+    await rounds(start_run, stub, seed, 10)
