@@ -49,7 +49,8 @@ class CommandMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk, self.failed = Desk(self.stage, note), False
+        self.desk, self.failed = Desk(self.stage, self._note), False
+        self.lines: list[str] = []
         self.stage.forget()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -57,7 +58,12 @@ class CommandMachine(RuleBasedStateMachine):
             return self.runner.run(coroutine)
         except BaseException:
             self.failed = True
+            print("\n".join(self.lines))  # hypothesis tells of a second run, which may be another one
             raise
+
+    def _note(self, line: str) -> None:
+        self.lines.append(line)
+        note(line)
 
     def teardown(self) -> None:
         if not self.failed:

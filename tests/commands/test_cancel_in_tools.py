@@ -42,6 +42,11 @@ def told(plant: Plant) -> bool:
     return plant.folder.joinpath("cancelled").exists()
 
 
+def busy(plant: Plant) -> bool:
+    """The worker has a process."""
+    return bool(plant.below())
+
+
 def always(_: Plant) -> bool:
     return True
 
@@ -83,7 +88,7 @@ SAMPLE = [
 OTHERS = [
     shell("shell with a daemon", DAEMON),
     shell("shell with a flood of output", FLOOD),
-    Case("search without end", "plain", 'Use search {"pattern": "(x+x+)+y", "regex": true}'),
+    Case("search without end", "plain", 'Use search {"pattern": "(x+x+)+y", "regex": true}', hangs=busy),
     again("list_files", glob="*"),
     again("list_folder", path="."),
     again("read_file", path="large"),
