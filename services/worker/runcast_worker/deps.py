@@ -59,6 +59,9 @@ class Deps:
 async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> AsyncIterator[Deps]:
     """Nothing is connected yet: a store that is away at start is waited for. Raises InvalidAgents, SandboxMissing."""
     agents = load_agents(settings.agents_file)
+    if any(agent.mcp for agent in agents.values()):
+        # Now: with the first task of such an agent it would hold up all others that run here, maybe past their leases.
+        import runcast_worker.mcp  # noqa: F401
     for name_of, agent in agents.items():
         if agent.workspace is not None and not agent.workspace.is_dir():
             raise InvalidAgents(f"{settings.agents_file}: agents.{name_of}.workspace: no folder {agent.workspace}")

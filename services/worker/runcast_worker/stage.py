@@ -75,7 +75,7 @@ async def _served(stack: AsyncExitStack, agent: Agent, surroundings: Surrounding
     """The tools of the agent's MCP servers."""
     if not agent.mcp:
         return ()
-    # As long to import as all else of a worker: only for who has such an agent.
+    # It takes long to import: only for who has such an agent, when the worker starts (deps.py).
     from runcast_worker.mcp import open_tools
 
     return await stack.enter_async_context(open_tools(agent.mcp, surroundings, os.environ))
