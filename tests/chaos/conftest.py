@@ -25,10 +25,10 @@ def start_run(redis: Redis, redis_url: str, stub: Stub, base_url: str, tmp_path:
     the test's folder. Settings as keywords."""
 
     @asynccontextmanager
-    async def start(workers: int, **settings: object) -> AsyncIterator[Run]:
+    async def start(workers: int, agents: str = AGENTS, **settings: object) -> AsyncIterator[Run]:
         planned = Planned()
         stub.scripts["planned"] = planned.script
-        (tmp_path / "agents.toml").write_text(AGENTS)
+        (tmp_path / "agents.toml").write_text(agents)
         chosen = {
             "redis_url": redis_url,
             "agents_file": tmp_path / "agents.toml",

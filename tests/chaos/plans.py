@@ -13,8 +13,7 @@ from pydantic import JsonValue
 from runcast_local.model import Answer, Asked, Call, Refusal, Stall, Turn, says
 from tests.chaos.recording import Request
 
-SERVER = Path(__file__).parents[1] / "worker" / "mcp" / "servers" / "raw.py"
-AGENTS = f"""
+AGENTS = """
 [agents.llm]
 engine = "llm"
 model = "planned"
@@ -28,7 +27,9 @@ tools = ["shell", "list_files"]
 [agents.leaver]
 engine = "python"
 entry = "tests.chaos.agents:leave"
-
+"""
+SERVER = Path(__file__).parents[1] / "worker" / "mcp" / "servers" / "raw.py"
+SERVED = f"""
 [agents.served]
 engine = "llm"
 model = "planned"

@@ -12,7 +12,7 @@ from runcast_local.model import Stub
 from tests.chaos.checker import check
 from tests.chaos.conftest import StartRun, spread
 from tests.chaos.fleet import Worker
-from tests.chaos.plans import PlannedTask, PlannedTurn, leaves
+from tests.chaos.plans import AGENTS, SERVED, PlannedTask, PlannedTurn, leaves
 from tests.chaos.run import Run
 from tests.chaos.sessions import SEED
 from tests.conftest import wait_until
@@ -86,7 +86,7 @@ async def rounds(start_run: StartRun, stub: Stub, seed: int, count: int) -> None
     """In each the same worker holds one task of each kind, and a new one takes them; then that one is killed. The
     zombie also hangs up on the model that answers it."""
     chance, lived = random.Random(seed), []
-    async with start_run(1) as run:
+    async with start_run(1, AGENTS + SERVED) as run:
         (zombie,) = run.fleet.up
         for number in range(count):
             tasks = await in_the_midst(run, number)
