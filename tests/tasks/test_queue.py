@@ -21,7 +21,7 @@ async def due_in_s(redis: Redis) -> float:
     return float(await redis.zscore("runcast:due", f"{TENANT}/{TASK}") or 0) / 1000 - time.time()
 
 
-async def test_a_hint_without_a_time_puts_no_earlier_look_off(queue: Queue, redis: Redis) -> None:
+async def test_a_hint_puts_no_earlier_look_off(queue: Queue, redis: Redis) -> None:
     """Who queued a task tells of it late; a worker has claimed it meanwhile, and is gone."""
     await queue.expect(TENANT, TASK)
     assert 0 < DUE_AFTER_S - await due_in_s(redis) < 5
@@ -30,8 +30,8 @@ async def test_a_hint_without_a_time_puts_no_earlier_look_off(queue: Queue, redi
     assert await due_in_s(redis) <= 3
 
 
-async def test_a_hint_with_a_time_does(queue: Queue, redis: Redis) -> None:
-    """Of an attempt that lives, again and again."""
+async def test_who_runs_a_task_puts_the_look_off(queue: Queue, redis: Redis) -> None:
+    """Again and again."""
     await queue.expect(TENANT, TASK, after_s=0)
-    await queue.expect(TENANT, TASK, after_s=100)
+    await queue.put_off(TENANT, TASK, 100)
     assert await due_in_s(redis) > 90

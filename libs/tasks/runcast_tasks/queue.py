@@ -59,11 +59,14 @@ class Queue:
         await self._arq.enqueue_job(FUNCTION, tenant, task_id, _job_id=job_id)
         await self._redis.publish(self._keys.wake, b"")
 
-    async def expect(self, tenant: str, task_id: str, after_s: float | None = None) -> None:
-        """Leave the hint that somebody should look after this task if nothing is heard of it for `after_s`. None: for
-        DUE_AFTER_S, and no earlier look is put off: a worker that has claimed it meanwhile may be gone by then."""
-        due_ms = int((time.time() + (DUE_AFTER_S if after_s is None else after_s)) * 1000)
-        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": due_ms}, lt=after_s is None)
+    async def expect(self, tenant: str, task_id: str, after_s: float = DUE_AFTER_S) -> None:
+        """Leave the hint that somebody should look after this task in `after_s` at the latest. An earlier look stays: a
+        worker may have claimed the task meanwhile, and be gone by then."""
+        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": _in_ms(after_s)}, lt=True)
+
+    async def put_off(self, tenant: str, task_id: str, after_s: float) -> None:
+        """Nobody needs to look after this task before that: it runs, or was just looked after."""
+        await self._redis.zadd(self._keys.due, {f"{tenant}/{task_id}": _in_ms(after_s)})
 
     async def expect_again(self, tenant: str, task_ids: Sequence[str]) -> None:
         """Leave hints about a session's live tasks, the holder first, where there are none: now for the holder, and for
@@ -121,3 +124,7 @@ class Queue:
     @property
     def keys(self) -> QueueKeys:
         return self._keys
+
+
+def _in_ms(after_s: float) -> int:
+    return int((time.time() + after_s) * 1000)

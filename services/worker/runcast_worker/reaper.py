@@ -43,7 +43,7 @@ async def postpone(deps: Deps, tenant: str, task_id: str) -> None:
     ttl_s = deps.settings.lease_ttl_s
     while True:
         try:
-            await deps.queue.expect(tenant, task_id, after_s=ttl_s + LATER_S)
+            await deps.queue.put_off(tenant, task_id, ttl_s + LATER_S)
         except (RedisError, OSError) as error:
             logger.warning("the reaper's hint was not renewed: %s", error, extra={"task_id": task_id})
         await asyncio.sleep(ttl_s / 3)
@@ -112,9 +112,9 @@ class Reaper:
         if head != task_id.encode():
             if head is not None:
                 await answer_late(deps, tenant, keys, head.decode())
-            return await deps.queue.expect(tenant, task_id, after_s=ttl_s)
+            return await deps.queue.put_off(tenant, task_id, ttl_s)
         if lease_ms > 0:
-            return await deps.queue.expect(tenant, task_id, after_s=lease_ms / 1000 + LATER_S)
+            return await deps.queue.put_off(tenant, task_id, lease_ms / 1000 + LATER_S)
         if record.state == "queued":
             return await self._ring(tenant, record, "rung")
         await self._meet_store()
@@ -122,7 +122,7 @@ class Reaper:
             return await self._take(tenant, record)
         if monotonic() < self._met_until:
             self._unclear.add(record.fence)
-        return await deps.queue.expect(tenant, task_id, after_s=max(LATER_S, self._trusts_from - monotonic()))
+        return await deps.queue.put_off(tenant, task_id, max(LATER_S, self._trusts_from - monotonic()))
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
@@ -165,7 +165,7 @@ class Reaper:
     async def _ring(self, tenant: str, record: TaskRecord, action: str) -> None:
         self._deps.metrics.reaped.labels(action).inc()
         # A lease later, as by a claim: another worker may have claimed it by now, and be gone before it tells more.
-        await self._deps.queue.expect(tenant, record.id, after_s=self._deps.settings.lease_ttl_s + LATER_S)
+        await self._deps.queue.put_off(tenant, record.id, self._deps.settings.lease_ttl_s + LATER_S)
         # Named by the fence: where all workers are busy one ring waits however often we look. A claim ends its name.
         await self._deps.queue.ring(tenant, record.id, f"again-{record.fence}")
 
