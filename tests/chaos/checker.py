@@ -15,6 +15,8 @@ RECOVERY_S = 2.0
 """Beyond the lease: within it another worker has begun."""
 RING_MS = 100
 """From when a task is queued until some worker has claimed it."""
+FLIGHT_MS = 1000
+"""What a worker had sent when it was lost is appended so much later at most."""
 POISON = 3
 STARTS = {"output_start": "output_complete", "thinking_start": "think_complete"}
 DELTAS = frozenset({"output", "thinking"})
@@ -225,7 +227,7 @@ def recoveries(history: History) -> list[Recovery]:
 def _lost_ms(history: History, attempt: Attempt) -> float | None:
     """When its worker was lost while it ran, if it was."""
     lost = [loss.at_ms for loss in history.lost if loss.worker == attempt.worker]
-    return next((at_ms for at_ms in lost if attempt.started_ms <= at_ms <= attempt.ended_ms), None)
+    return next((at_ms for at_ms in lost if attempt.started_ms - FLIGHT_MS <= at_ms <= attempt.ended_ms), None)
 
 
 ENDS = frozenset({"task_requeued", "task_paused", "approval_required"})

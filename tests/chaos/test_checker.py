@@ -119,6 +119,13 @@ def test_a_worker_that_stood_still_is_no_loss_and_counts() -> None:
     check(made.told())
 
 
+def test_a_start_that_was_on_its_way_when_its_worker_was_lost_is_that_workers() -> None:
+    made = story()
+    made.lost = [Loss("w1", 8)]
+    made.drop(made.find("output", part_id="o1"))
+    check(made.told())
+
+
 def late(made: Story) -> None:
     """Six seconds after the loss."""
     for line in made.lines:
