@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from redis.asyncio import Redis
 
-import runcast_worker.attempt
+import runcast_worker.attempt.attempt
 from runcast_api.settings import ApiSettings
 from runcast_events.redis import connect
 from runcast_local.model import Answer, Asked, Call, Stub, Turn, says, serving
@@ -101,7 +101,7 @@ class Stage:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator["Stage"]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(patch.object(runcast_worker.attempt, "Publisher", paced_publisher))
+            stack.enter_context(patch.object(runcast_worker.attempt.attempt, "Publisher", paced_publisher))
             self.redis = connect(self.url, "test")
             stack.push_async_callback(self.redis.aclose)
             await self.redis.flushdb()

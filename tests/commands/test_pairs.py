@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import runcast_worker.late
+import runcast_worker.reaper.late
 from runcast_tasks.inputs import Input, Inputs
-from runcast_worker.approvals import Approvals
-from runcast_worker.asked import Watch
+from runcast_worker.attempt.asked import Watch
+from runcast_worker.toolbox.approvals import Approvals
 from tests.commands import desk as desk_module
 from tests.commands.desk import Desk
 from tests.commands.model import KINDS, Command, Kind
@@ -110,7 +110,7 @@ async def without_an_end(self: Inputs, *, last: bool = False) -> Sequence[Input]
 
 
 MISTAKES: dict[str, tuple[Any, str, Any, Case]] = {
-    "a resume comes too late": (runcast_worker.late, "asked_for", lambda *_: None, KNOWN[0]),
+    "a resume comes too late": (runcast_worker.reaper.late, "asked_for", lambda *_: None, KNOWN[0]),
     "a rejected call is made": (Approvals, "decided", regardless, (15, "reject")),
     "a pause is not seen": (Watch, "pause", Unasked(), (10, "pause")),
     "what is said last is not heard": (Inputs, "read", without_an_end, (37, "input")),

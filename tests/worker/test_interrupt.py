@@ -12,7 +12,7 @@ from runcast_tasks.submit import NewTask, Receipt, interruption, submit
 from tests.attempts import TENANT, session_keys
 from tests.attempts import submit as accept
 from tests.worker.conftest import Client, StartWorker
-from tests.worker.test_reaper import hint
+from tests.worker.reaper.test_reaper import hint
 
 
 async def interrupt(client: Client) -> Receipt:

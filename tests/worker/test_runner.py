@@ -21,7 +21,7 @@ from runcast_events.events import (
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_tasks.control import Control
-from runcast_worker import attempt as attempt_module
+from runcast_worker.attempt import attempt as attempt_module
 from runcast_worker.engines import EngineTask
 from tests.attempts import TENANT, claim, entries, session_keys
 from tests.conftest import wait_until

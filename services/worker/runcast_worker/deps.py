@@ -21,11 +21,11 @@ from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
 from runcast_worker.alerts import Alerts
 from runcast_worker.engines import Engine
-from runcast_worker.known_secrets import known_secrets
 from runcast_worker.metrics import Metrics
-from runcast_worker.redacted_logging import redacted_logging
-from runcast_worker.redaction import Redactor, redactors
 from runcast_worker.sandbox import Sandbox, find_sandbox
+from runcast_worker.secrets.known import known_secrets
+from runcast_worker.secrets.logging import redacted_logging
+from runcast_worker.secrets.redaction import Redactor, redactors
 from runcast_worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)

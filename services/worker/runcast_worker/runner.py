@@ -13,11 +13,11 @@ from runcast_events.states import TERMINAL
 from runcast_tasks.claim import Claim
 from runcast_tasks.errors import LastChance, LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
-from runcast_worker.attempt import Attempt
+from runcast_worker.attempt.attempt import Attempt
+from runcast_worker.attempt.hint import LATER_S
 from runcast_worker.deps import Deps
-from runcast_worker.late import answer_late
 from runcast_worker.metrics import UNKNOWN
-from runcast_worker.reaper import LATER_S
+from runcast_worker.reaper.late import answer_late
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from runcast_tasks.census import Census
 from runcast_worker.deps import Deps
 from runcast_worker.doorbell import Doorbell
 from runcast_worker.janitor import Janitor
-from runcast_worker.reaper import Reaper
+from runcast_worker.reaper.reaper import Reaper
 from runcast_worker.runner import Runner
 
 logger = logging.getLogger(__name__)

@@ -14,15 +14,15 @@ from runcast_events.ids import new_task_id
 from runcast_local.model import Stub
 from runcast_tasks.conversation import Message
 from runcast_tasks.record import TaskRecord, parse_record
+from runcast_worker.attempt.limits import Meter
+from runcast_worker.attempt.transcript import Transcript
 from runcast_worker.engines import EngineError, EngineTask, Saved
 from runcast_worker.engines.llm import LlmEngine, Models
 from runcast_worker.engines.llm.asking import AskingLimits
-from runcast_worker.limits import Meter
 from runcast_worker.metrics import Metrics
-from runcast_worker.redaction import Redactor
-from runcast_worker.toolbox import Toolbox
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.toolbox import Toolbox
 from runcast_worker.tools import Surroundings
-from runcast_worker.transcript import Transcript
 
 
 class Play:

@@ -14,14 +14,14 @@ from runcast_events.log import EventLog
 from runcast_local.model import Call, Stub, Turn, says
 from runcast_tasks.control import Control, Requests
 from runcast_tasks.inputs import Input, Inputs
-from runcast_worker.approvals import Approvals
 from runcast_worker.engines import EngineTask, Saved
 from runcast_worker.engines.llm.engine import _hear
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
-from runcast_worker.journal import Journal, required_writes
 from runcast_worker.python import Say, Step, Task
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.approvals import Approvals
+from runcast_worker.toolbox.journal import Journal, required_writes
 from tests.attempts import TENANT, claim, submit
 from tests.worker.conftest import Client, StartWorker
 from tests.worker.takeover.reading import told

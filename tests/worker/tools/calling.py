@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from runcast_agents import SandboxPolicy
 from runcast_events.events import Event, ToolCallStream
-from runcast_worker.redaction import Redactor
-from runcast_worker.telling import Telling
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.telling import Telling
 from runcast_worker.tools import Surroundings, ToolFailed
 from runcast_worker.tools.capture import Capture
 from runcast_worker.tools.spill import Spill

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from runcast_events.events import Event, IterationStart, ToolCallComplete
 from runcast_service.logging import LineFormatter
 from runcast_worker.engines import EngineError, EngineTask
-from runcast_worker.redaction import REPLACEMENT
+from runcast_worker.secrets.redaction import REPLACEMENT
 from tests.worker.conftest import Client, StartWorker
 
 KEY, PASSWORD, MCP = "sk-canary-0123456789", "canary/pass word", "mcp-canary-abcdefgh"

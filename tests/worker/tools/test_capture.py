@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools import capture as capture_module
 from runcast_worker.tools.capture import Capture
 from runcast_worker.tools.excerpt import excerpt, json_bytes, shorten

@@ -15,7 +15,7 @@ from runcast_events.events import ApprovalRequired, Event
 from runcast_tasks.conversation import Message
 from runcast_tasks.inputs import Input
 from runcast_tasks.record import TaskRecord
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools import Surroundings, Tool
 
 

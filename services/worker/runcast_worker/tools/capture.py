@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Literal
 
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools.excerpt import excerpt, json_bytes, writable
 from runcast_worker.tools.spill import Spill
 

@@ -14,13 +14,13 @@ from runcast_tasks.conversation import read_conversation
 from runcast_tasks.inputs import Input, Inputs
 from runcast_tasks.outputs import Outputs
 from runcast_tasks.takeover import read_takeover
+from runcast_worker.attempt.writer import Writer
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineTask
-from runcast_worker.journal import Journal
-from runcast_worker.toolbox import Toolbox
+from runcast_worker.toolbox.journal import Journal
+from runcast_worker.toolbox.toolbox import Toolbox
 from runcast_worker.tools import Surroundings, Tool
 from runcast_worker.workspace import Workspace
-from runcast_worker.writer import Writer
 
 
 @asynccontextmanager

@@ -6,8 +6,8 @@ from runcast_events.log import Write
 from runcast_tasks.record import TaskRecord
 from runcast_tasks.takeover import read_takeover
 from runcast_worker.deps import Deps
-from runcast_worker.told import told_error
-from runcast_worker.toolbox import INTERRUPTED
+from runcast_worker.toolbox.told import told_error
+from runcast_worker.toolbox.toolbox import INTERRUPTED
 
 
 async def close_left_open(deps: Deps, keys: SessionKeys, record: TaskRecord) -> tuple[list[Event], Write]:

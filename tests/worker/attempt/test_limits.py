@@ -4,8 +4,8 @@ import pytest
 
 from runcast_agents import Limits
 from runcast_events.events import Event, IterationStart, TokenUsage, ToolCallStart
+from runcast_worker.attempt.limits import Meter
 from runcast_worker.engines import EngineError
-from runcast_worker.limits import Meter
 
 
 def usage(tokens: int, cost: float | None) -> Event:

@@ -18,11 +18,11 @@ from runcast_events.events import Event, ToolCallComplete, ToolCallStart, ToolEr
 from runcast_events.log import EventLog, Hold
 from runcast_events.redis import connect
 from runcast_tasks.outputs import Outputs, find_output, read_output
-from runcast_worker import toolbox as toolbox_module
 from runcast_worker.metrics import Metrics
-from runcast_worker.redaction import Redactor
-from runcast_worker.told import MESSAGE_BYTES
-from runcast_worker.toolbox import PIECES, Toolbox
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox import toolbox as toolbox_module
+from runcast_worker.toolbox.told import MESSAGE_BYTES
+from runcast_worker.toolbox.toolbox import PIECES, Toolbox
 from runcast_worker.tools import ARGUMENTS_BYTES, Arguments, Surroundings, Tell, Tool, ToolFailed
 from runcast_worker.tools import spill as spill_module
 from runcast_worker.tools.all import all_tools

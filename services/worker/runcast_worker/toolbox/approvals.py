@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from runcast_events.events import ApprovalRequired
-from runcast_worker.journal import Journal
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.journal import Journal
 from runcast_worker.tools import ToolFailed
 
 

@@ -9,7 +9,7 @@ from runcast_tasks.control import Control
 from tests.attempts import TENANT, Attempt, claim
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
-from tests.worker.test_reaper import hint
+from tests.worker.reaper.test_reaper import hint
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from runcast_events.publisher import Publisher
 from runcast_tasks.board import Board
 from runcast_tasks.record import TaskRecord
 from runcast_tasks.submit import message
+from runcast_worker.attempt.transcript import Transcript
 from runcast_worker.engines import Saved
-from runcast_worker.journal import CALL_EVENTS, Journal
 from runcast_worker.metrics import Metrics
-from runcast_worker.transcript import Transcript
+from runcast_worker.toolbox.journal import CALL_EVENTS, Journal
 
 Told = tuple[Event, Sequence[Write]]
 """An event, and what is written in the same step."""

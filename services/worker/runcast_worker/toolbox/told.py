@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from runcast_events.events import ToolError
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools import RESULT_BYTES, ToolFailed
 from runcast_worker.tools.excerpt import excerpt, json_bytes, shorten, writable
 

@@ -13,7 +13,7 @@ from runcast_events.events import OutputStart, ToolCallComplete, ToolCallStart
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_tasks.control import Control
-from runcast_worker.reaper import LATER_S
+from runcast_worker.attempt.hint import LATER_S
 from tests.attempts import TENANT, claim, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker

@@ -12,13 +12,13 @@ from pydantic import JsonValue, ValidationError
 
 from runcast_events.events import ApprovalRequired, Event, ToolCallComplete, ToolCallStart
 from runcast_tasks.outputs import Outputs
-from runcast_worker.approvals import Approvals
 from runcast_worker.engines import HandOver
-from runcast_worker.journal import Journal
 from runcast_worker.metrics import MCP, UNKNOWN, Metrics
-from runcast_worker.redaction import Redactor
-from runcast_worker.telling import Telling
-from runcast_worker.told import INTERNAL, as_text, told_error, told_internal, told_result
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.approvals import Approvals
+from runcast_worker.toolbox.journal import Journal
+from runcast_worker.toolbox.telling import Telling
+from runcast_worker.toolbox.told import INTERNAL, as_text, told_error, told_internal, told_result
 from runcast_worker.tools import Surroundings, Tool, ToolFailed
 from runcast_worker.tools.all import all_tools
 from runcast_worker.tools.capture import Capture

@@ -121,6 +121,6 @@ def _places(text: str, needle: str) -> Iterator[int]:
 
 
 def redactors(secrets: Iterable[str]) -> Callable[[], Redactor]:
-    """Makes filters that know these secrets; which there are: runcast_worker.known_secrets."""
+    """Makes filters that know these secrets; which there are: runcast_worker.secrets.known."""
     needles = Needles(secrets)
     return lambda: Redactor(needles)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 
 
 class _Redacting(logging.Formatter):

@@ -11,7 +11,7 @@ from runcast_events.events import (
     TokenUsage,
     ToolCallStart,
 )
-from runcast_worker.transcript import Transcript
+from runcast_worker.attempt.transcript import Transcript
 
 
 def shown(*events: Event) -> Transcript:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from runcast_agents import Agent
-from runcast_worker.redaction import SHORTEST
+from runcast_worker.secrets.redaction import SHORTEST
 
 SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL|DSN|AUTHORIZATION", re.IGNORECASE)
 _NO_SECRET = re.compile(r"(true|false|yes|no|on|off|none|null|[-+]?[0-9][0-9_.,]*)", re.IGNORECASE)

@@ -32,15 +32,15 @@ from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import LeaseLapsed
 from runcast_tasks.submit import message
-from runcast_worker.asked import Watch
+from runcast_worker.attempt.asked import Watch
+from runcast_worker.attempt.hint import postpone
+from runcast_worker.attempt.limits import Meter, limit_reached
+from runcast_worker.attempt.stage import open_stage
+from runcast_worker.attempt.verdict import Ending, Verdict
+from runcast_worker.attempt.writer import Writer
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, HandOver, Saved
-from runcast_worker.limits import Meter, limit_reached
-from runcast_worker.reaper import postpone
-from runcast_worker.stage import open_stage
-from runcast_worker.verdict import Ending, Verdict
 from runcast_worker.workspace import Workspace, open_workspace
-from runcast_worker.writer import Writer
 
 logger = logging.getLogger(__name__)
 

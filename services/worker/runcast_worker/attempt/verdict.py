@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import ApprovalRequired, Event, TaskFailed
 from runcast_events.log import Write
+from runcast_worker.attempt.writer import Told
 from runcast_worker.engines import EngineError, HandOver
-from runcast_worker.journal import required_writes
-from runcast_worker.redaction import Redactor
-from runcast_worker.writer import Told
+from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.toolbox.journal import required_writes
 
 logger = logging.getLogger(__name__)
 

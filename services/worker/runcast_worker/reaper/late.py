@@ -7,7 +7,7 @@ from runcast_events.keys import SessionKeys
 from runcast_tasks.control import Control, Requests
 from runcast_tasks.errors import NotFound, TasksError
 from runcast_tasks.record import Records
-from runcast_worker.asked import Asked, asked_for
+from runcast_worker.attempt.asked import Asked, asked_for
 from runcast_worker.deps import Deps
 
 logger = logging.getLogger(__name__)

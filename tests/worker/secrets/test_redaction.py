@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast_agents import Agent, McpServer
-from runcast_worker.known_secrets import known_secrets
-from runcast_worker.redaction import REPLACEMENT, Redactor, forms
+from runcast_worker.secrets.known import known_secrets
+from runcast_worker.secrets.redaction import REPLACEMENT, Redactor, forms
 
 # Few letters, so that secrets overlap, repeat and begin within one another; none of the replacement's.
 secrets = st.lists(st.text("abA", min_size=8, max_size=12), min_size=1, max_size=4)

@@ -22,31 +22,18 @@ from runcast_tasks.claim import MAX_CRASHES
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records, TaskRecord
-from runcast_worker.asked import waiting_cancel
+from runcast_worker.attempt.asked import waiting_cancel
+from runcast_worker.attempt.hint import LATER_S
 from runcast_worker.deps import Deps
-from runcast_worker.late import answer_late
-from runcast_worker.left_open import close_left_open
+from runcast_worker.reaper.late import answer_late
+from runcast_worker.reaper.left_open import close_left_open
+from runcast_worker.reaper.trust import Trust
 
 logger = logging.getLogger(__name__)
 
 RESTING = frozenset({"paused", "waiting_approval"})
 """Whoever moves them on rings for them."""
 AT_ONCE = 100
-LATER_S = 0.2
-"""A hint comes up this long after the lease that it is about has lapsed."""
-SETTLE_S = 7.0
-"""After an outage every worker's commands have been tried again by then: a timeout of theirs and a pause."""
-
-
-async def postpone(deps: Deps, tenant: str, task_id: str) -> None:
-    """Keep the reaper's look at a task that runs here a lease and a little ahead, until cancelled."""
-    ttl_s = deps.settings.lease_ttl_s
-    while True:
-        try:
-            await deps.queue.put_off(tenant, task_id, ttl_s + LATER_S)
-        except (RedisError, OSError) as error:
-            logger.warning("the reaper's hint was not renewed: %s", error, extra={"task_id": task_id})
-        await asyncio.sleep(ttl_s / 3)
 
 
 class Reaper:
@@ -54,13 +41,7 @@ class Reaper:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._trusts_from = 0.0
-        """Monotonic: after an outage attempts first get a lease to renew theirs, or to give their tasks up."""
-        self._run_id, self._met_until = "", 0.0
-        """Of the server that the events were read from last."""
-        self._unclear: set[str] = set()
-        """Fences of attempts without a lease when that server was met: it may have lost their ends, so nobody can tell
-        whether their workers vanished."""
+        self._trust = Trust(deps.events, deps.settings.lease_ttl_s)
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
@@ -69,30 +50,17 @@ class Reaper:
             await asyncio.sleep(0 if more else settings.reap_every_s)
             more = False
             try:
-                await self._meet_store()
+                await self._trust.meet()
                 hints = await self._deps.queue.due(AT_ONCE)
                 if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
-                    self._distrust()  # this process or the store stood still: so may others
+                    self._trust.lose()
                 for tenant, task_id in hints:
                     await self._look_after(tenant, task_id)
                 more = len(hints) == AT_ONCE
             except (RedisError, OSError) as error:
                 logger.warning("the reaper waits for the store: %s", str(error) or type(error).__name__)
-                self._distrust()
+                self._trust.lose()
             looked_at = monotonic()
-
-    async def _meet_store(self) -> None:
-        """A server that was restarted, restored or promoted may have lost the leases of attempts that live: also when
-        that was too quick for a command to fail."""
-        run_id = str((await self._deps.events.info("server")).get("run_id", ""))
-        if self._run_id not in ("", run_id):
-            self._distrust()
-            self._unclear = set()
-            self._met_until = self._trusts_from
-        self._run_id = run_id
-
-    def _distrust(self) -> None:
-        self._trusts_from = monotonic() + max(SETTLE_S, self._deps.settings.lease_ttl_s)
 
     async def _look_after(self, tenant: str, task_id: str) -> None:
         deps, asked_at, ttl_s = self._deps, monotonic(), self._deps.settings.lease_ttl_s
@@ -108,7 +76,7 @@ class Reaper:
         head = await deps.events.lindex(keys.queue, 0)  # type: ignore[misc]
         lease_ms = await deps.events.pttl(keys.lease)
         if monotonic() - asked_at > ttl_s / 2:
-            self._distrust()  # the store is slow: renewals may be as late
+            self._trust.lose()  # the store is slow: renewals may be as late
         if head != task_id.encode():
             if head is not None:
                 await answer_late(deps, tenant, keys, head.decode())
@@ -117,18 +85,17 @@ class Reaper:
             return await deps.queue.put_off(tenant, task_id, lease_ms / 1000 + LATER_S)
         if record.state == "queued":
             return await self._ring(tenant, record, "rung")
-        await self._meet_store()
-        if record.state == "running" and monotonic() >= self._trusts_from:
+        await self._trust.meet()
+        if record.state == "running" and not self._trust.left_s:
             return await self._take(tenant, record)
-        if monotonic() < self._met_until:
-            self._unclear.add(record.fence)
-        return await deps.queue.put_off(tenant, task_id, max(LATER_S, self._trusts_from - monotonic()))
+        self._trust.doubt(record.fence)
+        return await deps.queue.put_off(tenant, task_id, max(LATER_S, self._trust.left_s))
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
         keys = self._deps.keyspace.session(tenant, record.session_id)
         cancel = await waiting_cancel(Requests(self._deps.events, keys, record.id))
-        crashes = record.crashes + (record.fence not in self._unclear)
+        crashes = record.crashes + self._trust.blames(record.fence)
         event: Event = TaskRequeued(reason="crash" if crashes > record.crashes else "lease_lost")
         if cancel is not None:
             event = cancel.event(TaskCancelled)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from runcast_events.events import EVENTS, Event, ToolCallStream
-from runcast_worker.redaction import Redactor
+from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools import OUTPUT_BYTES, Captured
 from runcast_worker.tools.capture import Capture, Source
 

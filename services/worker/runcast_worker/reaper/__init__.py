@@ -1,0 +1,1 @@
+"""Whoever looks after tasks that nobody looks after."""

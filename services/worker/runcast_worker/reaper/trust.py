@@ -1,0 +1,48 @@
+"""What a lapsed lease says of its worker: that it vanished; after an outage, or where a store lost leases, nothing."""
+
+from time import monotonic
+
+from redis.asyncio import Redis
+
+SETTLE_S = 7.0
+"""After an outage every worker's commands have been tried again by then: a timeout of theirs and a pause."""
+
+
+class Trust:
+    """One reaper's. `lease_ttl_s`: after an outage attempts first get so long to renew their leases, or to give their
+    tasks up."""
+
+    def __init__(self, redis: Redis, lease_ttl_s: float) -> None:
+        self._redis, self._settle_s = redis, max(SETTLE_S, lease_ttl_s)
+        self._from = self._met_until = 0.0  # monotonic
+        self._run_id = ""
+        self._unclear: set[str] = set()
+
+    async def meet(self) -> None:
+        """A server that was restarted, restored or promoted may have lost the leases of attempts that live: also when
+        that was too quick for a command to fail. Raises RedisError, OSError."""
+        run_id = str((await self._redis.info("server")).get("run_id", ""))
+        if self._run_id not in ("", run_id):
+            self.lose()
+            self._unclear = set()
+            self._met_until = self._from
+        self._run_id = run_id
+
+    def lose(self) -> None:
+        """The store, or this process, stood still: so may others."""
+        self._from = monotonic() + self._settle_s
+
+    @property
+    def left_s(self) -> float:
+        """Until leases are believed; 0: they are."""
+        return max(0.0, self._from - monotonic())
+
+    def doubt(self, fence: str) -> None:
+        """An attempt has no lease, and cannot be judged yet. Where its server was just met that may have lost the
+        attempt's end, so nobody will be able to tell whether its worker vanished."""
+        if monotonic() < self._met_until:
+            self._unclear.add(fence)
+
+    def blames(self, fence: str) -> bool:
+        """Whether the attempt's worker vanished, as far as anybody can tell."""
+        return fence not in self._unclear

@@ -1,0 +1,1 @@
+"""What the worker knows and nobody may read: found, and filtered out of whatever leaves it."""

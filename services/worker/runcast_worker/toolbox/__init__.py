@@ -1,0 +1,1 @@
+"""The tools of one attempt, as its engine calls them: approved, journaled, told."""
