@@ -297,3 +297,19 @@ def test_the_local_stacks_file_is_right_and_its_examples_too(tmp_path: Path) -> 
     whole = re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE)
     agents = load(tmp_path, whole)
     assert {agent.engine for agent in agents.values()} == set(get_args(EngineName))
+
+
+@pytest.mark.parametrize("key", ["approve", "idempotent_tools"])
+def test_a_name_that_is_no_tools_is_refused(key: str, tmp_path: Path) -> None:
+    """A gate that is misspelt would stand open. Tools of an MCP server are known by its name alone."""
+    path = tmp_path / "agents.toml"
+    path.write_text(f'[agents.a]\nengine = "demo"\ntools = ["shell", "read_file"]\n{key} = ["shel"]\n')
+    with pytest.raises(InvalidAgents, match=rf"{key}: this agent has no tool 'shel' \(did you mean shell\?\)"):
+        load_agents(path)
+    path.write_text(f'[agents.a]\nengine = "demo"\ntools = ["read_file"]\n{key} = ["shell"]\n')
+    with pytest.raises(InvalidAgents, match="expected one of read_file"):
+        load_agents(path)
+    path.write_text(
+        f'[agents.a]\nengine = "demo"\ntools = []\n{key} = ["docs_find"]\n[agents.a.mcp.docs]\ncommand = ["docs"]\n'
+    )
+    assert getattr(load_agents(path)["a"], key) == ("docs_find",)

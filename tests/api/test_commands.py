@@ -120,6 +120,20 @@ async def test_an_illegal_move_is_a_conflict_that_names_the_state(api: Api, redi
         problem(await api.client.post(missing, json=body), 404, "not_found")
 
 
+async def test_what_waits_for_an_approval_is_shown(api: Api, redis: Redis) -> None:
+    """To whoever comes later, or lost the event to a gap; not any more when it is decided."""
+    path = f"/api/tasks/{await waiting(api, redis)}"
+    shown = (await api.client.get(path)).json()["approval"]
+    assert shown == {
+        "tool_call_id": "1.0",
+        "tool_name": "shell",
+        "arguments": {"command": "ls"},
+        "reason": "policy",
+    }
+    await api.client.post(f"{path}/approvals/1.0", json={"decision": "approved"})
+    assert (await api.client.get(path)).json()["approval"] is None
+
+
 async def test_a_command_to_a_task_of_a_deleted_session_is_gone(api: Api) -> None:
     """Whichever it is."""
     task_id = await api.submit(session_id="s1")

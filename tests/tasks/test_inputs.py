@@ -9,7 +9,7 @@ from runcast_events.events import TaskRequeued
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
 from runcast_tasks.control import Control
-from runcast_tasks.errors import Ending
+from runcast_tasks.errors import Ending, InputExists
 from runcast_tasks.inputs import Inputs
 from tests.attempts import TENANT, Attempt, claim, session_keys, submit
 
@@ -55,6 +55,8 @@ async def test_what_is_sent_again_with_its_id_is_said_once(redis: Redis, log: Ev
     assert await control.say(attempt.task_id, "anna", "hello", "a") == "running"
     assert await control.say(attempt.task_id, "anna", "hello", "a") == "running"
     await control.say(attempt.task_id, "anna", "hello", "b")
+    with pytest.raises(InputExists):
+        await control.say(attempt.task_id, "anna", "something else", "b")
     first, second = await inputs.read()
     heard = [[Write("heard", first.name, ""), Write("heard", second.name, "")]]
     await log.append(attempt.hold, 2, [attempt.output("1")], heard)

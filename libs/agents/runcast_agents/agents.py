@@ -1,6 +1,7 @@
 """The model of one agent: its engine, what it may use, and how far it may go."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -128,6 +129,19 @@ class Agent(BaseModel):
             for name in sorted(self.limits.model_fields_set.difference(_OF_A_PROCESS)):
                 others = [engine for engine in get_args(EngineName) if engine != "process"]
                 raise ValueError(f"limits.{name} is for {_engines(others)}, not for process")
+        return self
+
+    @model_validator(mode="after")
+    def _names_its_tools(self) -> "Agent":
+        """A name that is no tool's would let the tool that was meant run unasked."""
+        for key, names in (("approve", self.approve), ("idempotent_tools", self.idempotent_tools)):
+            for name in names:
+                if name not in self.tools and not name.startswith(tuple(f"{server}_" for server in self.mcp)):
+                    close = get_close_matches(name, self.tools, n=1)
+                    maybe = f" (did you mean {close[0]}?)" if close else ""
+                    served = ", or SERVER_TOOL of an MCP server" if self.mcp else ""
+                    expected = f"{', '.join(self.tools) or 'none'}{served}"
+                    raise ValueError(f"{key}: this agent has no tool {name!r}{maybe}; expected one of {expected}")
         return self
 
 

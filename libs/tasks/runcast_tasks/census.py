@@ -64,7 +64,8 @@ class Census:
         sessions = await self._count()
         if not await self._counted(keys=[keys.counted, keys.census], args=[self._name, servers]):
             raise Lapsed("the queue store was lost again")
-        logger.warning("a store is new or was restarted: the queue store was told of %d sessions", sessions)
+        level = logging.WARNING if sessions else logging.INFO
+        logger.log(level, "a store is new or was restarted: the queue store was told of %d sessions", sessions)
         return True
 
     async def _count(self) -> int:

@@ -153,10 +153,12 @@ class Control:
     async def say(self, task_id: str, by: str, text: str, input_id: str = "") -> str:
         """Say something to a live task; returns its state. Its model is told before it is asked the next time; what has
         the same `input_id` is said once. Raises InvalidId, NotFound, SessionDeleted, AlreadyTerminal, TooManyInputs,
-        Ending."""
+        InputExists, Ending."""
         state = await self._ask(self._keys(task_id), task_id, "input", by, text, input_id)
         if state.startswith("said "):
             return state.removeprefix("said ")
+        if state == "other":
+            raise errors.InputExists(task_id, input_id)
         if state == "full":
             raise errors.TooManyInputs(task_id)
         if state == "ending":

@@ -63,6 +63,14 @@ class UnknownEvent(TasksError):
         self.session_id, self.event_id = session_id, event_id
 
 
+class InputExists(TasksError):
+    """Something else was said to the task with that id."""
+
+    def __init__(self, task_id: str, input_id: str) -> None:
+        super().__init__(f"something else was said to {task_id} with the input_id {input_id}; expected a new one")
+        self.task_id, self.input_id = task_id, input_id
+
+
 class Ending(TasksError):
     """The task has given its answer: nobody hears any more what is said to it."""
 

@@ -29,7 +29,8 @@ class TaskRecord:
     `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
     `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far;
     `tallied`: the same and their iterations and tool calls, as the append script added them up.
-    `answer`: the last output that was completed; `iteration`: the last one that began."""
+    `answer`: the last output that was completed; `iteration`: the last one that began. `approval`: what it waits for
+    somebody to decide about, while it does: {tool_call_id, tool_name, arguments, reason, iteration}."""
 
     id: str
     session_id: str
@@ -52,6 +53,7 @@ class TaskRecord:
     tallied: Mapping[str, float]
     answer: str
     iteration: int
+    approval: dict[str, object] | None
 
 
 USAGE = ("input", "output", "cached", "cost_usd", "unpriced")
@@ -94,6 +96,7 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         usage=parse_usage({name: fields[TALLIED + name] for name in USAGE if TALLIED + name in fields}),
         answer=fields.get("answer", ""),
         iteration=int(fields.get("iteration", 0)),
+        approval=json.loads(fields["approval"]) if fields["state"] == "waiting_approval" else None,
         tallied={
             name.removeprefix(TALLIED): float(value) for name, value in fields.items() if name.startswith(TALLIED)
         },

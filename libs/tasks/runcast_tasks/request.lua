@@ -9,14 +9,15 @@ if not state then return 'none' end
 local ended = state == 'complete' or state == 'failed' or state == 'cancelled'
 if ARGV[1] == 'input' then
   local said = ARGV[6] ~= '' and 'said:' .. ARGV[6]
-  if said and redis.call('HEXISTS', KEYS[1], said) == 1 then return 'said ' .. state end
+  local before = said and redis.call('HGET', KEYS[1], said)
+  if before then return before == redis.sha1hex(ARGV[2]) and 'said ' .. state or 'other' end
   if ended then return state end
   if state == 'running' and deaf == fence then return 'ending' end
   if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return 'full' end
   local now = redis.call('TIME')
   local field = string.format('input:%d%06d:%06d', now[1], now[2], redis.call('HLEN', KEYS[2]))
   redis.call('HSET', KEYS[2], field, ARGV[2])
-  if said then redis.call('HSET', KEYS[1], said, '') end
+  if said then redis.call('HSET', KEYS[1], said, redis.sha1hex(ARGV[2])) end
 elseif ARGV[1] == 'resume' and (state == 'queued' or state == 'running') then
   -- Its attempt may have found the pause already: then it pauses, and whoever finds this has it go on.
   if redis.call('HDEL', KEYS[2], 'pause') == 0 then return state end

@@ -8,6 +8,7 @@ from runcast_service.problem import Problem, install_problems
 from runcast_tasks.errors import (
     Ending,
     EventTrimmed,
+    InputExists,
     NotFound,
     NotReplicated,
     SessionBusy,
@@ -31,25 +32,26 @@ async def _answer(_: Request, error: Exception) -> Response:
     return problem_of(error).response()
 
 
+_PLAIN: dict[type[Exception], tuple[int, str]] = {
+    InvalidId: (422, "invalid_id"),
+    InvalidEvent: (422, "invalid_request"),
+    NotFound: (404, "not_found"),
+    SessionDeleted: (410, "session_deleted"),
+    UnknownEvent: (404, "unknown_event"),
+    EventTrimmed: (410, "event_trimmed"),
+    SessionExists: (409, "session_exists"),
+    InputExists: (409, "input_exists"),
+}
+"""Status and code of those that have nothing more to say than their text."""
+
+
 def problem_of(error: Exception) -> Problem:
     detail = str(error)
+    if (plain := _PLAIN.get(type(error))) is not None:
+        return Problem(*plain, detail)
     match error:
-        case InvalidId():
-            return Problem(422, "invalid_id", detail)
-        case InvalidEvent():
-            return Problem(422, "invalid_request", detail)
-        case NotFound():
-            return Problem(404, "not_found", detail)
         case NotReplicated():
             return Problem(503, "store_unavailable", detail, headers={"Retry-After": "1"})
-        case SessionDeleted():
-            return Problem(410, "session_deleted", detail)
-        case UnknownEvent():
-            return Problem(404, "unknown_event", detail)
-        case EventTrimmed():
-            return Problem(410, "event_trimmed", detail)
-        case SessionExists():
-            return Problem(409, "session_exists", detail)
         case SessionBusy():
             return Problem(409, "session_busy", detail, task_ids=error.task_ids)
         case AlreadyTerminal() | IllegalMove():

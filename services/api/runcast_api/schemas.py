@@ -156,6 +156,15 @@ class TaskFailure(BaseModel):
     retryable: bool
 
 
+class WaitingCall(BaseModel):
+    """A call that somebody has to decide about: POST /api/tasks/{task_id}/approvals/{tool_call_id}."""
+
+    tool_call_id: str = Field(examples=["1.0"])
+    tool_name: str
+    arguments: dict[str, JsonValue]
+    reason: str
+
+
 class TaskDocument(_Task):
     """A task, its `prompt` whole. A `final_answer` above 64 KiB is cut here; a session's newest messages are whole."""
 
@@ -165,6 +174,7 @@ class TaskDocument(_Task):
     error: TaskFailure | None = Field(description="Set when failed.")
     cancelled_by: str | None = Field(description="Set when cancelled.")
     cancel_reason: str | None
+    approval: WaitingCall | None = Field(description="Set while it waits for an approval.")
     usage: Usage = Field(description="Tokens and cost of all its model calls so far; no cost where a price is unknown.")
     after_id: str = Field(description="The event id before the task's first: a cursor to replay it from.")
     terminal_id: str | None = Field(description="The event id of its end.", examples=[EVENT_ID])
@@ -184,6 +194,7 @@ class TaskDocument(_Task):
                 "error": error,
                 "cancelled_by": outcome.get("by"),
                 "cancel_reason": outcome.get("reason"),
+                "approval": record.approval,
                 "usage": record.usage,
                 "after_id": str(record.after_id),
                 "terminal_id": None if record.terminal_id is None else str(record.terminal_id),
