@@ -83,7 +83,6 @@ for i = first_event, count do
   new_state = move.to or new_state
 end
 local ends = TERMINAL[new_state]
-
 local writes, checkpoint, interrupt = {}, false, nil
 for i = 12 + 2 * count, #ARGV, 4 do
   if tonumber(ARGV[i]) >= first_event then
@@ -91,7 +90,8 @@ for i = 12 + 2 * count, #ARGV, 4 do
     writes[#writes + 1] = {kind, field, value}
     checkpoint = checkpoint or kind == 'checkpoint'
     if kind == 'interrupt' then interrupt = value end
-    if kind == 'unchanged' and redis.call('HGET', KEYS[3], field) ~= value then return {'ILLEGAL', state, ''} end
+    if (kind == 'unchanged' and redis.call('HGET', KEYS[3], field) ~= value)
+      or (kind == 'unheld' and redis.call('EXISTS', KEYS[11]) == 1) then return {'ILLEGAL', state, ''} end
   end
 end
 

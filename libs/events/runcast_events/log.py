@@ -34,10 +34,21 @@ class Write(NamedTuple):
     both the task's record and the session's.
     `interrupt`: the task that is queued goes right behind the session's holder, and the value (JSON) is left for that
     one as a control request `cancel`.
-    `unchanged`: nothing is written; the field of the task's record must still have this value, else IllegalMove."""
+    `unchanged`: nothing is written; the field of the task's record must still have this value, else IllegalMove.
+    `unheld`: nothing is written; nobody may have the session's lease, else IllegalMove."""
 
     kind: Literal[
-        "checkpoint", "journal", "settled", "record", "session", "message", "heard", "tally", "interrupt", "unchanged"
+        "checkpoint",
+        "journal",
+        "settled",
+        "record",
+        "session",
+        "message",
+        "heard",
+        "tally",
+        "interrupt",
+        "unchanged",
+        "unheld",
     ]
     field: str
     value: bytes | str

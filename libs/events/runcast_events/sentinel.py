@@ -10,6 +10,7 @@ Why: docs/decisions/0016-a-master-is-who-the-sentinels-say.md.
 import asyncio
 import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -49,6 +50,7 @@ class Master:
         self._known: Address | None = None
         self._epoch = -1
         self._asking = asyncio.Lock()
+        self._failed, self._failed_until = "", 0.0
         self._connections: WeakSet[ToMaster] = WeakSet()
         self._watching: asyncio.Task[None] | None = None
 
@@ -56,9 +58,14 @@ class Master:
         """What the Sentinels said last, at most RECHECK_S ago while anybody is connected. Raises ConnectionError."""
         async with self._asking:
             if self._known is None:
+                if monotonic() < self._failed_until:  # whoever waited meanwhile is told the same
+                    raise ConnectionError(self._failed)
                 links = self._links()
                 try:
                     self._known = await self._ask(links)
+                except ConnectionError as error:
+                    self._failed, self._failed_until = str(error), monotonic() + ANSWER_S
+                    raise
                 finally:
                     await _close(links)
             return self._known

@@ -71,6 +71,7 @@ class Doorbell(Worker):
         self.in_progress_timeout_s = STARTING_S
         self._answer = answer
         self._rung = asyncio.Event()
+        self._refused: dict[str, float] = {}  # until when, monotonic, by job
 
     def wake(self) -> None:
         """Look now."""
@@ -137,6 +138,8 @@ class Doorbell(Worker):
             await self._drop(raw)
             return
         job_id, lease_ms = raw.decode(), int(self.in_progress_timeout_s * 1000)
+        if self._refused.get(job_id, 0.0) > monotonic():
+            return  # others first: who refused it looks again just when it comes up, and would always be the first
         if job_id in self.tasks and not self.tasks[job_id].done():
             return  # it runs here, and could not be taken out of the queue when it was claimed
         if not await self.pool.set(in_progress_key_prefix + job_id, b"1", px=lease_ms, nx=True):
@@ -198,6 +201,9 @@ class Doorbell(Worker):
             logger.exception("a ring that nobody of ours rang")
         except LastChance as waits:
             logger.info("%s", waits)
+            now = monotonic()
+            self._refused = {job: until for job, until in self._refused.items() if until > now}
+            self._refused[ctx["job_id"]] = now + 3 * LATER_S
             raise Retry(defer=LATER_S) from waits
         except (RedisError, OSError) as error:
             logger.warning("the events store does not answer: %s", error, extra={"task_id": task_id})

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runcast_events.events import OutputStart, ToolCallComplete, ToolCallStart
+from runcast_events.events import OutputStart, TaskRequeued, ToolCallComplete, ToolCallStart
 from runcast_events.keys import Keyspace
-from runcast_events.log import EventLog
+from runcast_events.log import EventLog, Write
 from runcast_tasks.control import Control
 from runcast_worker.attempt.hint import LATER_S
-from tests.attempts import TENANT, claim, submit
+from runcast_worker.reaper.reaper import Reaper
+from tests.attempts import TENANT, claim, session_keys, submit
 from tests.conftest import wait_until
 from tests.worker.conftest import Client, StartWorker
 from tests.workers import worker_process
@@ -243,3 +244,61 @@ async def test_the_task_of_a_killed_worker_is_taken_over_when_its_lease_has_laps
             await Control(client.redis, client.log, Keyspace(), TENANT).cancel(task_id, "test")
             await client.ended(task_id)
     assert (await client.record(task_id)).crashes == 1
+
+
+async def test_a_call_with_an_id_of_a_scripts_own_is_closed_too(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """Where its task is given up; it says of no iteration that it is of it."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    dead = await claim(redis, lease_ttl_s=0.3)
+    start = ToolCallStart(tool_call_id="call-a", tool_name="shell", arguments={})
+    entry = Write("journal", "call-a", '{"name": "shell", "digest": "", "complete": null, "closed": false}')
+    await log.append(dead.hold, 1, [dead.started(), dead.envelope.encode(start)], [[], [entry]])
+    await redis.hset(dead.hold.keys.task(task_id), "crashes", "2")  # type: ignore[misc]
+    await hint(redis, task_id, in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(task_id)
+    ended, failed = (json.loads(entry.payload) for entry in history[-2:])
+    assert (ended["tool_call_id"], ended["error"]["code"], failed["kind"]) == ("call-a", "interrupted", "poison")
+    assert "iteration" not in ended
+
+
+async def test_a_task_that_cannot_be_looked_after_holds_up_no_other(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """And ends no worker: its hint would end them all, one after the other."""
+    log = EventLog(redis)
+    broken, whole = await submit(log), await submit(log, "s2")
+    await redis.hset(session_keys().task(broken), "crashes", "many")  # type: ignore[misc]
+    await hint(redis, broken, in_s=-60)
+    await hint(redis, whole)
+    async with start_worker():
+        await client.ended(whole)
+        await redis.hset(session_keys().task(broken), "crashes", "0")  # type: ignore[misc]
+        await hint(redis, broken)
+        await client.ended(broken)
+
+
+@pytest.mark.parametrize("meanwhile", ["another claimed it", "its lease was renewed"])
+async def test_an_attempt_is_taken_only_as_it_was_judged(
+    client: Client, start_worker: StartWorker, redis: Redis, meanwhile: str
+) -> None:
+    """A store that hangs between the look and the append leaves time for much."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    first = await claim(redis)
+    await first.append(log, first.started())
+    judged, holder = await client.record(task_id), first
+    if meanwhile == "another claimed it":
+        await first.append(log, first.envelope.encode(TaskRequeued(reason="lease_lost")))
+        holder = await claim(redis)
+        await holder.append(log, holder.started())
+        await redis.delete(session_keys().lease)
+    async with start_worker() as deps:
+        await Reaper(deps)._take(TENANT, judged)
+        record = await client.record(task_id)
+        assert (record.state, record.fence, record.crashes) == ("running", holder.hold.fence, 0)
+        await holder.append(log, holder.complete())
+        await client.ended(task_id)

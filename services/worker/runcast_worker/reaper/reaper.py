@@ -17,6 +17,7 @@ from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove, InvalidId
 from runcast_events.events import Event, TaskCancelled, TaskFailed, TaskRequeued
 from runcast_events.ids import check_task_id, check_tenant
 from runcast_events.log import Write
+from runcast_events.redis import passes
 from runcast_events.states import TERMINAL
 from runcast_tasks.claim import MAX_CRASHES
 from runcast_tasks.control import Requests
@@ -55,12 +56,22 @@ class Reaper:
                 if monotonic() - looked_at > 2 * settings.reap_every_s + settings.lease_ttl_s:
                     self._trust.lose()
                 for tenant, task_id in hints:
-                    await self._look_after(tenant, task_id)
+                    await self._look(tenant, task_id)
                 more = len(hints) == AT_ONCE
             except (RedisError, OSError) as error:
                 logger.warning("the reaper waits for the store: %s", str(error) or type(error).__name__)
                 self._trust.lose()
             looked_at = monotonic()
+
+    async def _look(self, tenant: str, task_id: str) -> None:
+        """A task that cannot be looked after must hold up no other, and end no reaper: every worker's would meet it."""
+        try:
+            await self._look_after(tenant, task_id)
+        except Exception as error:
+            if isinstance(error, RedisError | OSError) and passes(error):
+                raise
+            logger.exception("a task cannot be looked after", extra={"task_id": task_id})
+            await self._deps.queue.put_off(tenant, task_id, self._deps.settings.lease_ttl_s)
 
     async def _look_after(self, tenant: str, task_id: str) -> None:
         deps, asked_at, ttl_s = self._deps, monotonic(), self._deps.settings.lease_ttl_s
@@ -80,6 +91,8 @@ class Reaper:
         if head != task_id.encode():
             if head is not None:
                 await answer_late(deps, tenant, keys, head.decode())
+                if lease_ms <= 0:  # whoever claimed it by this task's ring may have died before it left a hint
+                    await deps.queue.expect(tenant, head.decode(), LATER_S)
             return await deps.queue.put_off(tenant, task_id, ttl_s)
         if lease_ms > 0:
             return await deps.queue.put_off(tenant, task_id, lease_ms / 1000 + LATER_S)
@@ -103,7 +116,9 @@ class Reaper:
             error = f"{crashes} workers vanished while they ran this task"
             event = TaskFailed(error=error, kind="poison", retryable=False)
         logger.warning("a worker is gone: %s", event.event_type, extra={"task_id": record.id, "fence": record.fence})
-        events, writes = [event], [Write("record", "crashes", str(crashes))]
+        # Of this very attempt, and nobody renewed its lease meanwhile: else it lives, or was taken already.
+        writes = [Write("unchanged", "fence", record.fence), Write("unheld", "", "")]
+        events, writes = [event], [*writes, Write("record", "crashes", str(crashes))]
         if not isinstance(event, TaskRequeued):
             before, unchanged = await close_left_open(self._deps, keys, record)
             events, writes = [*before, event], [*writes, unchanged]

@@ -29,13 +29,17 @@ class Journal:
         self._decisions = {name: entries.pop(name) for name in list(entries) if name.startswith((APPROVAL, REQUIRED))}
         self._earlier = entries
         self._digests: dict[str, str] = {}
+        self._open: set[str] = set()
 
     def find(self, start: ToolCallStart) -> ToolCallComplete | Begun | None:
         """What became of the same call in an earlier attempt: its end, a beginning, or nothing."""
         entry = self._same(start)
         if entry is None:
             return None
-        return "begun" if entry["complete"] is None else ToolCallComplete.model_validate(entry["complete"])
+        if entry["complete"] is None:
+            self._open.add(start.tool_call_id)
+            return "begun"
+        return ToolCallComplete.model_validate(entry["complete"])
 
     def decision(self, required: ApprovalRequired) -> Mapping[str, Any] | None:
         """What somebody decided about this very call: {decision, by, arguments, reason}; None: nothing yet. What was
@@ -62,15 +66,19 @@ class Journal:
         if isinstance(event, ToolCallStart):
             self._earlier.pop(event.tool_call_id, None)  # another call has taken its id
             self._digests[event.tool_call_id] = digest(event)
+            self._open.add(event.tool_call_id)
             return (self._entry(event, None),)
         if isinstance(event, ToolCallComplete):
+            self._open.discard(event.tool_call_id)
             return (self._entry(event, event.model_dump(mode="json", exclude_unset=True)),)
         return ()
 
     def settled(self, iteration: int) -> Sequence[Write]:
         """Takes the entries of the calls up to this iteration away: an attempt that goes on behind it makes none of
-        them again. What was decided about them stays, for whoever asks or decides once more."""
-        ids = [call_id for call_id in {**self._earlier, **self._digests} if int(call_id.partition(".")[0]) <= iteration]
+        them again. Those of calls that still run stay until the next time; and what was decided about them, for whoever
+        asks or decides once more."""
+        known = {**self._earlier, **self._digests}.keys() - self._open
+        ids = sorted(call_id for call_id in known if (iteration_of(call_id) or iteration + 1) <= iteration)
         for call_id in ids:
             self._earlier.pop(call_id, None)
             self._digests.pop(call_id, None)
@@ -97,6 +105,12 @@ class Journal:
             "closed": closed,
         }
         return Write("journal", event.tool_call_id, json.dumps(entry, ensure_ascii=False))
+
+
+def iteration_of(call_id: str) -> int | None:
+    """Ids are `<iteration>.<index>`, but for those that a script was given."""
+    number, _, index = call_id.partition(".")
+    return int(number) if number.isdecimal() and index.isdecimal() and number.isascii() else None
 
 
 def digest(start: ToolCallStart) -> str:
