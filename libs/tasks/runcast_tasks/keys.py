@@ -39,6 +39,10 @@ class QueueKeys:
         """String with a TTL: who finds everything again (census.py)."""
         return f"{self.prefix}census"
 
+    def unclear(self, task_id: str) -> str:
+        """String with a TTL: the fence of an attempt of which no reaper can tell whether its worker vanished."""
+        return f"{self.prefix}unclear:{task_id}"
+
     def sessions(self, tenant: str) -> str:
         """Sorted set: session ids by the ms of their last submit. Those of expired sessions go when listed or drawn."""
         return f"{self.prefix}index:{tenant}:sessions"

@@ -21,6 +21,7 @@ FUNCTION = "run_task"
 
 RING_LIFE_S = 30 * 24 * 3600
 DUE_AFTER_S = 30.0
+DOUBTED_S = 600.0
 
 
 def serialize(job: dict[str, Any]) -> bytes:
@@ -81,6 +82,15 @@ class Queue:
         """Put members into an index by their ms, where it has none that are newer."""
         if members:
             await self._redis.zadd(index, dict(members), gt=True)
+
+    async def doubt(self, task_id: str, fence: str) -> None:
+        """Tell all reapers that nobody can say whether this attempt's worker vanished."""
+        await self._redis.set(self._keys.unclear(task_id), fence, px=int(DOUBTED_S * 1000))
+
+    async def doubted(self, task_id: str) -> str:
+        """The fence of the task's attempt that a reaper was in doubt about; empty: none."""
+        fence: bytes | None = await self._redis.get(self._keys.unclear(task_id))
+        return (fence or b"").decode()
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
         """Up to `limit` hints whose time has come, the oldest first: (tenant, task id), unchecked. Drops others."""

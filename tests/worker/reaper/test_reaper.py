@@ -120,6 +120,22 @@ async def test_a_reaper_that_comes_second_does_not_put_off_the_look_at_who_was_f
         await client.ended(busy)
 
 
+async def test_an_attempt_that_another_reaper_was_in_doubt_about_is_no_crash(
+    client: Client, start_worker: StartWorker, redis: Redis
+) -> None:
+    """It saw the attempt without a lease when the store had just been restored, which may have lost its end."""
+    log = EventLog(redis)
+    task_id = await submit(log)
+    gone = await claim(redis, lease_ttl_s=0.3)
+    await gone.append(log, gone.started())
+    await client.queue.doubt(task_id, gone.hold.fence)
+    await hint(redis, task_id, in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        history = await client.ended(task_id)
+    assert [json.loads(e.payload)["reason"] for e in history if e.type == "task_requeued"] == ["lease_lost"]
+    assert (await client.record(task_id)).crashes == 0
+
+
 async def test_a_task_that_keeps_killing_workers_is_given_up(
     client: Client, start_worker: StartWorker, redis: Redis
 ) -> None:

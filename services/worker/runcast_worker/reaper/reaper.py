@@ -101,14 +101,15 @@ class Reaper:
         await self._trust.meet()
         if record.state == "running" and not self._trust.left_s:
             return await self._take(tenant, record)
-        self._trust.doubt(record.fence)
+        if self._trust.just_met:
+            await deps.queue.doubt(record.id, record.fence)  # for all reapers: another may look next
         return await deps.queue.put_off(tenant, task_id, max(LATER_S, self._trust.left_s))
 
     async def _take(self, tenant: str, record: TaskRecord) -> None:
         """The attempt is believed dead: fence it off, and have another made, or give the task up."""
         keys = self._deps.keyspace.session(tenant, record.session_id)
         cancel = await waiting_cancel(Requests(self._deps.events, keys, record.id))
-        crashes = record.crashes + self._trust.blames(record.fence)
+        crashes = record.crashes + (await self._deps.queue.doubted(record.id) != record.fence)
         event: Event = TaskRequeued(reason="crash" if crashes > record.crashes else "lease_lost")
         if cancel is not None:
             event = cancel.event(TaskCancelled)

@@ -16,7 +16,6 @@ class Trust:
         self._redis, self._settle_s = redis, max(SETTLE_S, lease_ttl_s)
         self._from = self._met_until = 0.0  # monotonic
         self._run_id = ""
-        self._unclear: set[str] = set()
 
     async def meet(self) -> None:
         """A server that was restarted, restored or promoted may have lost the leases of attempts that live: also when
@@ -24,7 +23,6 @@ class Trust:
         run_id = str((await self._redis.info("server")).get("run_id", ""))
         if self._run_id not in ("", run_id):
             self.lose()
-            self._unclear = set()
             self._met_until = self._from
         self._run_id = run_id
 
@@ -37,12 +35,8 @@ class Trust:
         """Until leases are believed; 0: they are."""
         return max(0.0, self._from - monotonic())
 
-    def doubt(self, fence: str) -> None:
-        """An attempt has no lease, and cannot be judged yet. Where its server was just met that may have lost the
-        attempt's end, so nobody will be able to tell whether its worker vanished."""
-        if monotonic() < self._met_until:
-            self._unclear.add(fence)
-
-    def blames(self, fence: str) -> bool:
-        """Whether the attempt's worker vanished, as far as anybody can tell."""
-        return fence not in self._unclear
+    @property
+    def just_met(self) -> bool:
+        """Its server was met a moment ago. One that was restored may have lost the end of an attempt that now has no
+        lease: nobody will be able to tell whether that one's worker vanished."""
+        return monotonic() < self._met_until
