@@ -1,5 +1,6 @@
 """What log tests share: submit a task by a control append, claim it, and write as its attempt."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -71,6 +72,12 @@ async def claim(redis: Redis, session_id: str = "s1", lease_ttl_s: float = 15) -
     claim = await Claims(redis, Keyspace(), "test", lease_ttl_s).claim(TENANT, session_id)
     assert claim is not None
     return Attempt(claim.hold, Envelope(session_id, claim.record.id, claim.record.attempt))
+
+
+async def requests(redis: Redis, task_id: str, session_id: str = "s1") -> dict[str, dict[str, object]]:
+    """The control requests that wait for a task, by kind."""
+    raw = await redis.hgetall(session_keys(session_id).control(task_id))  # type: ignore[misc]
+    return {kind.decode(): json.loads(value) for kind, value in raw.items()}
 
 
 async def entries(redis: Redis, session_id: str = "s1") -> list[Entry]:

@@ -9,9 +9,8 @@ from redis.asyncio import Redis
 
 from runcast_events.codec import Envelope
 from runcast_events.events import ApprovalRequired, Event, TaskPaused
-from runcast_tasks.control import Requests
 from tests.api.running import Api, problem
-from tests.attempts import Attempt, claim, entries, session_keys
+from tests.attempts import Attempt, claim, entries, requests, session_keys
 from tests.history import check_log, check_tasks
 
 
@@ -84,7 +83,7 @@ async def test_interrupt_asks_a_running_holder_to_end_and_comes_next(api: Api, r
     assert answer.json()["interrupted"] == holder
     assert await live(redis) == [holder, interrupting, waiting]
     request = {"by": "anonymous", "reason": f"interrupted by {interrupting}"}
-    assert await Requests(redis, session_keys(), holder).read() == {"cancel": request}
+    assert await requests(redis, holder) == {"cancel": request}
     told = await attempt.append(api.state["log"], attempt.output("more"))
     assert told.control == 1
     ended = await attempt.append(api.state["log"], attempt.complete())

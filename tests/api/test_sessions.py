@@ -8,10 +8,9 @@ from redis.asyncio import Redis
 from runcast_api.settings import ApiSettings
 from runcast_events.codec import Envelope
 from runcast_events.events import TaskCancelled
-from runcast_tasks.control import Requests
 from runcast_tasks.submit import message
 from tests.api.running import Api, problem, running
-from tests.attempts import claim, entries, session_keys
+from tests.attempts import claim, entries, requests, session_keys
 from tests.conftest import wait_until
 
 
@@ -89,13 +88,12 @@ async def stop_when_asked(api: Api, redis: Redis) -> str:
     """The attempt of a worker that heeds a cancel request; returns its task."""
     attempt = await claim(redis)
     await attempt.append(api.state["log"], attempt.started())
-    requests = Requests(redis, session_keys(), attempt.task_id)
 
     async def asked() -> bool:
-        return "cancel" in await requests.read()
+        return "cancel" in await requests(redis, attempt.task_id)
 
     await wait_until(asked)
-    wish: Any = (await requests.read())["cancel"]
+    wish: Any = (await requests(redis, attempt.task_id))["cancel"]
     end = Envelope("s1", attempt.task_id, 1).encode(TaskCancelled(by=wish["by"], reason=wish["reason"]))
     await attempt.append(api.state["log"], end)
     return attempt.task_id
@@ -122,7 +120,7 @@ async def test_force_gives_up_on_a_task_that_does_not_end(redis: Redis, redis_ur
         await attempt.append(api.state["log"], attempt.started())
         document = problem(await api.client.delete("/api/sessions/s1?force=true"), 409, "session_busy")
         assert document["task_ids"] == [task_id]
-        assert "cancel" in await Requests(redis, session_keys(), task_id).read()
+        assert "cancel" in await requests(redis, task_id)
         assert (await api.client.get("/api/sessions/s1")).status_code == 200
 
 

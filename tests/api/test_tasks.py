@@ -12,9 +12,8 @@ from runcast_api.app import choose_default
 from runcast_api.settings import ApiSettings
 from runcast_events.codec import Envelope
 from runcast_events.events import TaskFailed
-from runcast_tasks.control import Requests
 from tests.api.running import Api, problem, running
-from tests.attempts import claim, entries, session_keys
+from tests.attempts import claim, entries, requests
 from tests.conftest import wait_until
 
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
@@ -187,8 +186,7 @@ async def test_a_running_task_is_asked_to_stop(api: Api, redis: Redis) -> None:
         answer = await api.client.post(f"/api/tasks/{task_id}/cancel", json={"reason": reason})
         assert answer.status_code == 202
         assert answer.json() == {"task_id": task_id, "state": "running", "status": "cancelling"}
-    requests = await Requests(redis, session_keys(), task_id).read()
-    assert requests == {"cancel": {"by": "anonymous", "reason": "first"}}
+    assert await requests(redis, task_id) == {"cancel": {"by": "anonymous", "reason": "first"}}
     assert await redis.zscore("runcast:due", f"default/{task_id}") is not None
 
 

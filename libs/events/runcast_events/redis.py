@@ -97,3 +97,9 @@ def passes(error: Exception) -> bool:
     if isinstance(error, (*RETRYABLE, OutOfMemoryError)):
         return True
     return isinstance(error, ResponseError) and any(word in str(error).upper() for word in _PASSING_ANSWERS)
+
+
+async def run_id(redis: Redis) -> str:
+    """Which run of which server answers: another one after a restart, a restore or a failover, each of which may have
+    cost the newest writes. "unknown" where the server does not say. Raises RedisError, OSError."""
+    return str((await redis.info("server")).get("run_id", "unknown"))

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from runcast_events.errors import InvalidId
 from runcast_events.ids import check_session_id, check_tenant
 from runcast_events.keys import Keyspace
+from runcast_events.redis import run_id
 from runcast_tasks.queue import Queue
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Census:
 
     async def look(self) -> bool:
         """Count if that is due and nobody does; True when this was done. Raises RedisError, OSError, Lapsed."""
-        keys, servers = self._queue.keys, f"{await _run_id(self._redis)} {await _run_id(self._events)}"
+        keys, servers = self._queue.keys, f"{await run_id(self._redis)} {await run_id(self._events)}"
         if await self._redis.get(keys.counted) == servers.encode():
             return False
         if not await self._redis.set(keys.census, self._name, nx=True, px=LOCK_MS):
@@ -129,7 +130,3 @@ class Census:
             return match and (check_tenant(match[1]), check_session_id(match[2]))
         except InvalidId:
             return None
-
-
-async def _run_id(redis: Redis) -> str:
-    return str((await redis.info("server")).get("run_id", "unknown"))

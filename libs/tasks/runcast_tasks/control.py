@@ -217,8 +217,3 @@ class Requests:
         kinds = ["cancel", "pause", "resume"]
         found = zip(kinds, await self._redis.hmget(self._key, kinds), strict=True)  # type: ignore[misc]
         return {kind: json.loads(value) for kind, value in found if value is not None}
-
-    async def read(self) -> dict[str, dict[str, object]]:
-        """All requests by kind."""
-        raw = await self._redis.hgetall(self._key)  # type: ignore[misc]
-        return {kind.decode(): json.loads(value) for kind, value in raw.items()}

@@ -4,6 +4,8 @@ from time import monotonic
 
 from redis.asyncio import Redis
 
+from runcast_events.redis import run_id
+
 SETTLE_S = 7.0
 """After an outage every worker's commands have been tried again by then: a timeout of theirs and a pause."""
 
@@ -15,16 +17,16 @@ class Trust:
     def __init__(self, redis: Redis, lease_ttl_s: float) -> None:
         self._redis, self._settle_s = redis, max(SETTLE_S, lease_ttl_s)
         self._from = self._met_until = 0.0  # monotonic
-        self._run_id = ""
+        self._met = ""
 
     async def meet(self) -> None:
         """A server that was restarted, restored or promoted may have lost the leases of attempts that live: also when
         that was too quick for a command to fail. Raises RedisError, OSError."""
-        run_id = str((await self._redis.info("server")).get("run_id", ""))
-        if self._run_id not in ("", run_id):
+        met = await run_id(self._redis)
+        if self._met not in ("", met):
             self.lose()
             self._met_until = self._from
-        self._run_id = run_id
+        self._met = met
 
     def lose(self) -> None:
         """The store, or this process, stood still: so may others."""
