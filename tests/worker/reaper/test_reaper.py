@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from runcast_events.entry import Entry
 from runcast_events.events import OutputStart, TaskRequeued, ToolCallComplete, ToolCallStart
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, Write
@@ -25,6 +26,13 @@ DUE = "runcast:due"
 
 async def hint(redis: Redis, task_id: str, in_s: float = 0) -> None:
     await redis.zadd(DUE, {f"{TENANT}/{task_id}": int((time.time() + in_s) * 1000)})
+
+
+async def taken(client: Client, start_worker: StartWorker, *task_ids: str) -> list[Entry]:
+    """The log when they have ended: a reaper looks after the first one when the lease of its attempt has lapsed."""
+    await hint(client.redis, task_ids[0], in_s=0.6)
+    async with start_worker(lease_ttl_s=0.6):
+        return await client.ended(*task_ids)
 
 
 async def test_a_task_that_nobody_rang_for_runs(client: Client, start_worker: StartWorker, redis: Redis) -> None:
@@ -66,9 +74,7 @@ async def test_the_task_of_a_vanished_worker_is_run_by_another(
     task_id = await submit(log)
     dead = await claim(redis, lease_ttl_s=0.3)
     await dead.append(log, dead.started(), dead.output("half"))
-    await hint(redis, task_id, in_s=0.6)
-    async with start_worker(lease_ttl_s=0.6):
-        history = await client.ended(task_id)
+    history = await taken(client, start_worker, task_id)
     requeued = [json.loads(e.payload)["reason"] for e in history if e.type == "task_requeued"]
     starts = [json.loads(e.payload)["attempt"] for e in history if e.type == "task_started"]
     assert (requeued, starts) == (["crash"], [1, 2])
@@ -129,9 +135,7 @@ async def test_an_attempt_that_another_reaper_was_in_doubt_about_is_no_crash(
     gone = await claim(redis, lease_ttl_s=0.3)
     await gone.append(log, gone.started())
     await client.queue.doubt(task_id, gone.hold.fence)
-    await hint(redis, task_id, in_s=0.6)
-    async with start_worker(lease_ttl_s=0.6):
-        history = await client.ended(task_id)
+    history = await taken(client, start_worker, task_id)
     assert [json.loads(e.payload)["reason"] for e in history if e.type == "task_requeued"] == ["lease_lost"]
     assert (await client.record(task_id)).crashes == 0
 
@@ -148,9 +152,7 @@ async def test_a_task_that_keeps_killing_workers_is_given_up(
     await redis.hset(keys.task(poison), "crashes", "2")  # type: ignore[misc]
     third = await claim(redis, lease_ttl_s=0.3)
     await third.append(log, third.started())
-    await hint(redis, poison, in_s=0.6)
-    async with start_worker(lease_ttl_s=0.6):
-        history = await client.ended(poison, following)
+    history = await taken(client, start_worker, poison, following)
     failed = next(json.loads(e.payload) for e in history if e.type == "task_failed")
     assert (failed["kind"], failed["retryable"]) == ("poison", False)
     assert await client.state(following) == "complete"
@@ -178,9 +180,7 @@ async def test_what_a_vanished_worker_left_open_is_closed_before_its_task_is_giv
     }
     await redis.hset(keys.journal(poison), mapping={name: json.dumps(entry) for name, entry in entries.items()})  # type: ignore[misc]
     await redis.hset(keys.task(poison), mapping={"crashes": "2", "iteration": "2"})  # type: ignore[misc]
-    await hint(redis, poison, in_s=0.6)
-    async with start_worker(lease_ttl_s=0.6):
-        history = await client.ended(poison)
+    history = await taken(client, start_worker, poison)
     last = [json.loads(entry.payload) for entry in history[-3:]]
     assert [event["event_type"] for event in last] == ["tool_call_complete", "iteration_reset", "task_failed"]
     assert (last[0]["tool_call_id"], last[0]["error"]["code"], last[1]["iteration"]) == ("2.1", "interrupted", 2)
@@ -273,9 +273,7 @@ async def test_a_call_with_an_id_of_a_scripts_own_is_closed_too(
     entry = Write("journal", "call-a", '{"name": "shell", "digest": "", "complete": null, "closed": false}')
     await log.append(dead.hold, 1, [dead.started(), dead.envelope.encode(start)], [[], [entry]])
     await redis.hset(dead.hold.keys.task(task_id), "crashes", "2")  # type: ignore[misc]
-    await hint(redis, task_id, in_s=0.6)
-    async with start_worker(lease_ttl_s=0.6):
-        history = await client.ended(task_id)
+    history = await taken(client, start_worker, task_id)
     ended, failed = (json.loads(entry.payload) for entry in history[-2:])
     assert (ended["tool_call_id"], ended["error"]["code"], failed["kind"]) == ("call-a", "interrupted", "poison")
     assert "iteration" not in ended
