@@ -18,6 +18,7 @@ class Proxy:
     replies: int = 0
     lost: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _mute: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -27,6 +28,10 @@ class Proxy:
         """Break every connection now."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def mute(self) -> None:
+        """Nothing more passes over the connections there are, which stay open; new ones work."""
+        self._mute |= self._writers
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,12 +46,13 @@ class Proxy:
             pass
         finally:
             self._writers -= {writer, store_writer}
+            self._mute -= {writer, store_writer}
             writer.transport.abort()
             store_writer.transport.abort()
 
     async def _commands(self, reader: asyncio.StreamReader, store: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            if not self.silent:
+            if not self.silent and store not in self._mute:
                 store.write(data)
         raise ConnectionResetError
 
@@ -56,7 +62,7 @@ class Proxy:
             if self.lose_reply(number):
                 self.lost += 1
                 raise ConnectionResetError
-            if not self.silent:
+            if not self.silent and writer not in self._mute:
                 writer.write(data)
         raise ConnectionResetError
 

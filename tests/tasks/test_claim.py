@@ -144,3 +144,27 @@ async def test_an_attempt_that_cannot_renew_stops_before_its_lease_lapses(redis:
         assert await redis.exists(session_keys().lease)
         await proxied.aclose()
     await redis.flushdb()
+
+
+async def test_a_connection_that_hangs_costs_one_try_and_not_the_lease(redis: Redis, store: Store) -> None:
+    """The renewal is asked again over another one while there is time."""
+    await submit(EventLog(redis))
+    number = redis.connection_pool.connection_kwargs["db"]
+    async with running_proxy(store.port) as proxy:
+        proxied = connect(f"{proxy.url}/{number}", "test")
+        claims = Claims(proxied, Keyspace(), "w", 2.4)
+        claimed = await claims.claim("default", "s1")
+        assert claimed is not None
+        keeping = asyncio.create_task(claims.keep(claimed))
+        for _ in range(2):
+            proxy.mute()
+            answered = proxy.replies
+
+            async def renewed(answered: int = answered) -> bool:
+                return proxy.replies > answered
+
+            await wait_until(renewed)
+        assert not keeping.done()
+        keeping.cancel()
+        await proxied.aclose()
+    await redis.flushdb()

@@ -26,6 +26,8 @@ MAX_CRASHES = 3
 RENEWALS_PER_TTL = 3
 SELF_STOP = 0.8
 """Part of the TTL after which an attempt without renewal stops itself: before anybody else may believe it gone."""
+ONE_TRY = 0.4
+"""Part of the time that is left which one renewal may take: a connection that hangs must leave time for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Claims:
         while True:
             await asyncio.sleep(min(interval_s, max(0.0, self._deadline(renewed_at) - monotonic())))
             asked_at = monotonic()
-            answer = b"" if over.is_set() else await self._ask(hold, self._deadline(renewed_at) - asked_at)
+            answer = b"" if over.is_set() else await self._ask(hold, (self._deadline(renewed_at) - asked_at) * ONE_TRY)
             if answer == b"LOST" and not over.is_set():
                 raise LeaseLost(f"the lease of {hold.task_id} is another's")
             if answer in (b"KEPT", b"RETAKEN"):
