@@ -263,9 +263,9 @@ async def test_one_publication_carries_the_batch(redis: Redis) -> None:
             messages.append(message["data"])
     written = await entries(redis)
     small, large = map(decode_publication, messages)
-    assert [(e.id, e.type, e.payload) for e in small.entries] == [(e.id, e.type, e.payload) for e in written[3:5]]
-    assert small.prev == written[2].id
-    assert (large.entries, large.prev, large.last) == ((), written[4].id, written[-1].id)
+    assert small.entries == [entry.raw for entry in written[3:5]]
+    assert (small.prev, small.total_bytes) == (written[2].id.encode(), written[4].total_bytes)
+    assert (large.entries, large.prev, large.last) == ([], written[4].id.encode(), written[-1].id.encode())
     await listener.aclose()
     await attempt.append(log, attempt.complete())
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from runcast_events.codec import MAX_PAYLOAD_BYTES, Envelope, decode, with_id
-from runcast_events.entry import UndecodableEntry, decode_entry, decode_publication
+from runcast_events.entry import UndecodableEntry, decode_entry, decode_publication, raw_entry
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import EVENTS, Event, LogLost, Output, OutputComplete, TokenUsage, ToolCallComplete
-from runcast_events.ids import EventId
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
@@ -142,10 +141,27 @@ def test_a_foreign_publication_is_not_taken_for_ours(data: bytes) -> None:
 
 
 def test_a_publication_reads_back() -> None:
-    """Ids, types, tasks and payloads as the script joins them; `prev` on the first of an epoch."""
+    """Ids, types, tasks and payloads as the script joins them, without a copy of what is not needed."""
     data = b"5-2 9-2 1700\n9-1 session_created - 0 80\n{}\n9-2 task_queued s1.aaaaaaaaaa 0 160\n{}"
     publication = decode_publication(data)
-    assert (publication.prev, publication.last) == (EventId(5, 2), EventId(9, 2))
-    first, second = publication.entries
-    assert (first.prev, second.prev, first.task_id, second.task_id) == (EventId(5, 2), None, "", "s1.aaaaaaaaaa")
-    assert decode_publication(b"5-2 5-9 1700").entries == ()
+    assert (publication.prev, publication.last, publication.at_ms, publication.total_bytes) == (
+        b"5-2",
+        b"9-2",
+        1700,
+        160,
+    )
+    assert publication.entries == [
+        (b"9-1", b"session_created", b"", b"{}"),
+        (b"9-2", b"task_queued", b"s1.aaaaaaaaaa", b"{}"),
+    ]
+    assert decode_publication(b"5-2 5-9 1700").entries == []
+
+
+def test_an_entry_is_the_same_whether_it_is_decoded_or_not() -> None:
+    """What is passed on as it came, and what is looked at, agree."""
+    fields = [b"t", b"output", b"k", b"s1.aaaaaaaaaa", b"f", b"1", b"a", b"1700", b"s", b"160"]
+    for more in ([], [b"b", b"5-2"]):
+        raw = [b"9-1", [*fields, *more, b"p", b"{}"]]
+        assert decode_entry(raw).raw == raw_entry(raw)
+    with pytest.raises(UndecodableEntry):
+        raw_entry([b"9-1", [b"x", b"y"]])

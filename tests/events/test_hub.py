@@ -1,14 +1,19 @@
-"""hub.py and channel.py without a gateway: what members are given, whatever happens around the hub."""
+"""hub.py and channel.py without a gateway: what followers are given, whatever happens around the hub."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from runcast_events.channel import RING_ITEMS, Channel, Item
+from runcast_events.channel import Channel
+from runcast_events.entry import Entry, Publication, RawEntry
+from runcast_events.errors import BrokenLog
 from runcast_events.hub import Hub
+from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.log import EventLog
 from runcast_events.reader import LogReader, Tail
@@ -19,29 +24,31 @@ LOST = "EXISTS"
 
 
 class Watcher:
-    """A member that takes everything as soon as it is woken."""
+    """A follower that keeps what it is given. `channel` is None until the log's tail was read."""
 
     def __init__(self) -> None:
-        self.position = 0
-        self.items: list[Item] = []
+        self.entries: list[RawEntry] = []
+        self.breaks = 0
         self.channel: Channel | None = None
 
-    def follow(self, hub: Hub, keys: SessionKeys) -> None:
-        self.channel = hub.watch(keys, self)
+    async def follow(self, hub: Hub, keys: SessionKeys) -> None:
+        channel = hub.watch(keys)
+        channel.followers[self] = self
+        await asyncio.wait_for(hub.started(channel), 10)
+        self.channel = channel
 
-    def wake(self) -> None:
-        assert self.channel is not None
-        if self in self.channel.members:
-            self.items += self.channel.take(self) or []
-        elif self.channel.cursor is not None:
-            self.channel.join(self)
+    def deliver(self, entries: list[RawEntry], at_ms: int) -> None:
+        self.entries += entries
+
+    def break_off(self) -> None:
+        self.breaks += 1
 
 
 @asynccontextmanager
 async def running_hub(
     redis: Redis, url: str, reader: LogReader | None = None, sweep_s: float = 600
 ) -> AsyncIterator[Hub]:
-    async with Hub(reader or LogReader(redis), url, "test-hub", lambda entry: entry.payload, sweep_s=sweep_s) as hub:
+    async with Hub(reader or LogReader(redis), url, "test-hub", sweep_s=sweep_s) as hub:
         yield hub
 
 
@@ -70,7 +77,7 @@ async def test_what_is_published_while_the_tail_is_read_is_not_forgotten(redis: 
     async with running_hub(redis, redis_url, reader) as hub:
         await wait_until(lambda: hub.subscriber.connected)
         reader.between = meanwhile
-        watcher.follow(hub, session_keys())
+        await watcher.follow(hub, session_keys())
         last = None
 
         async def caught_up() -> bool:
@@ -87,12 +94,10 @@ async def test_the_sweep_comes_round_to_every_channel(redis: Redis, redis_url: s
     log = EventLog(redis, publish=LOST)
     async with running_hub(redis, redis_url, sweep_s=1) as hub:
         watchers = [Watcher() for _ in range(300)]
-        for index, watcher in enumerate(watchers):
-            watcher.follow(hub, session_keys(f"s{index}"))
-        await wait_until(lambda: all(w.channel is not None and w.channel.cursor is not None for w in watchers))
+        await asyncio.gather(*(w.follow(hub, session_keys(f"s{index}")) for index, w in enumerate(watchers)))
         for watcher in watchers[3:]:
             assert watcher.channel is not None
-            hub.unwatch(watcher.channel, watcher)
+            hub.unwatch(watcher.channel)
         for index in range(3):
             await submit(log, f"s{index}")
         await wait_until(
@@ -109,9 +114,7 @@ async def test_a_broken_log_holds_up_no_other(redis: Redis, redis_url: str, brok
     await submit(log, "bad")
     async with running_hub(redis, redis_url, sweep_s=0.5) as hub:
         watchers = {name: Watcher() for name in ("good", "bad")}
-        for name, watcher in watchers.items():
-            watcher.follow(hub, session_keys(name))
-        await wait_until(lambda: all(w.channel is not None and w.channel.cursor is not None for w in watchers.values()))
+        await asyncio.gather(*(watcher.follow(hub, session_keys(name)) for name, watcher in watchers.items()))
         keys = session_keys("bad")
         if broken == "meta":
             await redis.set(keys.meta, "nonsense")
@@ -120,33 +123,56 @@ async def test_a_broken_log_holds_up_no_other(redis: Redis, redis_url: str, brok
             await redis.hset(keys.meta, mapping={"epoch": "9999999999999", "n": "1"})
         attempt = await claim(redis, "good")
         await attempt.append(log, attempt.started(), attempt.complete())
-        await wait_until(lambda: [i.type for i in watchers["good"].items][-1:] == ["task_complete"], timeout_s=5)
+        await wait_until(
+            lambda: [entry.type for entry in watchers["good"].entries][-1:] == [b"task_complete"], timeout_s=5
+        )
         assert hub.failed is None
     await redis.flushdb()
 
 
-async def test_a_member_that_falls_behind_the_ring_is_told_to_read_for_itself(redis: Redis, redis_url: str) -> None:
-    """The ring is bounded; nobody else's reading is held up by it."""
-    log = EventLog(redis)
-    await submit(log)
+async def test_a_log_that_is_none_is_told_to_whoever_waits_for_it(redis: Redis, redis_url: str) -> None:
+    """At once, and not by letting it wait."""
+    await redis.set(session_keys("bad").meta, "nonsense")
     async with running_hub(redis, redis_url) as hub:
-        watcher = Watcher()
-        watcher.follow(hub, session_keys())
-        await wait_until(lambda: watcher.channel is not None and watcher.channel.cursor is not None)
-        channel = watcher.channel
-        assert channel is not None
+        with pytest.raises(BrokenLog, match="bad"):
+            await Watcher().follow(hub, session_keys("bad"))
+    await redis.flushdb()
 
-        class Sleeper(Watcher):
-            def wake(self) -> None:
-                pass
 
-        sleeper = Sleeper()
-        channel.join(sleeper)
-        attempt = await claim(redis)
-        await attempt.append(log, attempt.started())
-        for _ in range(RING_ITEMS // 200 + 2):
-            await attempt.append(log, *(attempt.output("x") for _ in range(200)))
-        await attempt.append(log, attempt.complete())
-        await wait_until(lambda: [item.type for item in watcher.items][-1:] == ["task_complete"])
-        assert channel.take(sleeper) is None
-        assert sleeper not in channel.members
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.sampled_from(["publish", "repair", "lose", "twice", "break"])), max_size=30
+    )
+)
+def test_followers_are_given_every_event_once_or_told_of_a_break(batches: list[tuple[int, str]]) -> None:
+    """Whatever comes by publication, by a read, twice or not at all: in order, whole, and the channel's cursor after
+    it; what a break leaves out is told before what follows it."""
+    channel, watcher = Channel(session_keys()), Watcher()
+    channel.followers[watcher] = watcher
+    channel.start(Tail(EventId(7, 0), 0, exists=True, deleted=None))
+    log: list[Entry] = []
+    given_away, breaks = 0, 0
+    for size, how in batches:
+        start = len(log)
+        log += [
+            Entry(EventId(7, n), "output", "", 1, 5, n, None, b"%d" % n) for n in range(start + 1, start + size + 1)
+        ]
+        fresh = log[start:]
+        publication = Publication(b"7-%d" % start, fresh[-1].id.encode(), 5, [e.raw for e in fresh], len(log))
+        whole = given_away == start
+        if how in ("publish", "twice"):
+            for _ in range(1 + (how == "twice")):
+                channel.publish(publication)
+            given_away = len(log) if whole else given_away
+        elif how == "repair":
+            channel.deliver(log[max(0, given_away - 1) :])
+            given_away = len(log)
+        elif how == "break" and not whole:  # what lies between was trimmed before anybody read it
+            breaks += channel.deliver(fresh)
+            given_away = len(log)
+        assert channel.cursor.n == given_away
+    assert watcher.breaks == breaks
+    shown = [int(entry.payload) for entry in watcher.entries]
+    assert shown == sorted(set(shown))
+    if not breaks:
+        assert shown == list(range(1, given_away + 1))

@@ -11,9 +11,8 @@ import httpx2
 
 from runcast_events.ids import EventId
 from runcast_gateway.app import create_app
-from runcast_gateway.connections import Connections
-from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
+from runcast_gateway.transports.handover import StreamProtocol
 from runcast_service.server import SideServer
 from tests.history import Seen
 
@@ -24,10 +23,10 @@ CONTROL = {"connected", "cursor", "gap", "end", "draining"}
 
 @dataclass
 class Gateway:
-    """`base`: its URL. `connections`: the registry, to drain it."""
+    """`base`: its URL. `drain`: set to have it drain."""
 
     base: str
-    connections: Connections
+    drain: asyncio.Event
 
     async def stats(self) -> dict[str, object]:
         async with httpx2.AsyncClient() as http:
@@ -36,18 +35,20 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(url: str, **settings: object) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    url: str, *, http: type[asyncio.Protocol] = StreamProtocol, **settings: object
+) -> AsyncIterator[Gateway]:
     """Use as `async with`; heartbeats and drains are short unless `settings` say otherwise."""
     config = GatewaySettings.model_validate(
         {"redis_url": url, "retry_ms": 100, "drain_s": 0.2, "send_timeout_s": 2} | settings
     )
-    connections = Connections(send_timeout_s=config.send_timeout_s, drain_s=config.drain_s)
-    server = SideServer(create_app(config, connections), "127.0.0.1", 0, lifespan="on", http=StreamProtocol)
+    drain = asyncio.Event()
+    server = SideServer(create_app(config, drain), "127.0.0.1", 0, lifespan="on", http=http)
     async with server:
         try:
-            yield Gateway(f"http://127.0.0.1:{server.port}", connections)
+            yield Gateway(f"http://127.0.0.1:{server.port}", drain)
         finally:
-            connections.drain()
+            drain.set()
 
 
 @dataclass

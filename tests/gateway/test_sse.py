@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from runcast_events.codec import Envelope
 from runcast_events.continuity import Gap
-from runcast_events.entry import Entry
+from runcast_events.entry import RawEntry
 from runcast_events.events import Output
 from runcast_events.ids import EventId
+from runcast_events.keys import Keyspace
 from runcast_gateway import sse
+from runcast_gateway.batch import Batch
+from runcast_gateway.cursor import EVERYTHING
+from runcast_gateway.target import Target
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -35,28 +39,22 @@ def parse(stream: bytes, cuts: list[int]) -> list[httpx2.ServerSentEvent]:
 def test_events_read_back(deltas: list[str], cuts: list[int]) -> None:
     """Id, type and payload of each event, with heartbeats in between, cut at any byte."""
     entries = [
-        Entry(
-            EventId(7, n),
-            "output",
-            "",
-            0,
-            0,
-            0,
-            None,
-            Envelope("s").encode(Output(part_id="1", delta=d, offset=0)).payload,
-        )
+        RawEntry(b"7-%d" % n, b"output", b"", Envelope("s").encode(Output(part_id="1", delta=d, offset=0)).payload)
         for n, d in enumerate(deltas, 1)
     ]
-    stream = b"".join(sse.event(entry) + sse.HEARTBEAT for entry in entries)
+    stream = sse.HEARTBEAT.join(sse.events(entries)) + sse.HEARTBEAT
     blocks = parse(stream, cuts)
-    assert [(b.id, b.event, b.data.encode()) for b in blocks] == [(str(e.id), e.type, e.payload) for e in entries]
+    assert [(b.id.encode(), b.event.encode(), b.data.encode()) for b in blocks] == [
+        (e.id, e.type, e.payload) for e in entries
+    ]
 
 
 @given(st.lists(st.integers(0, 500), max_size=5))
 def test_control_frames_carry_their_position(cuts: list[int]) -> None:
     """A drop right after one loses nothing: its id is where the stream stands."""
-    gap = Gap(EventId(1, 5), EventId(2, 7), "trimmed")
-    stream = sse.control("connected", {"a": 1}, EventId(1, 5), 2500) + sse.gap(gap, "/api/sessions/s")
+    batch = Batch(Target(Keyspace().session("default", "s"), "s", EVERYTHING), b"1-5")
+    batch.gap(Gap(EventId(1, 5), EventId(2, 7), "trimmed"))
+    stream = sse.control("connected", {"a": 1}, EventId(1, 5), 2500) + b"".join(batch.frames)
     connected, told = parse(stream, cuts)
     assert (connected.event, connected.id, connected.retry) == ("connected", "1-5", 2500)
     assert (told.event, told.id) == ("gap", "2-7")

@@ -17,10 +17,10 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.publisher import Publisher
 from runcast_events.reader import LogReader
-from runcast_gateway.batch import Target
-from runcast_gateway.connection import _portions
-from runcast_gateway.cursor import Filter
+from runcast_gateway.batch import portions
+from runcast_gateway.cursor import EVERYTHING
 from runcast_gateway.replay import WRITE_BYTES, Replay
+from runcast_gateway.target import Target
 from runcast_tasks.record import Records
 from tests.attempts import claim, entries, session_keys, submit
 from tests.conftest import wait_until
@@ -111,7 +111,7 @@ async def test_a_hidden_terminal_event_still_ends_a_task_stream(redis: Redis, re
 
 async def test_filters_keep_the_cursor_moving(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When filters hid events for a while, a `cursor` block tells the client where it stands."""
-    monkeypatch.setattr("runcast_gateway.connection.CURSOR_EVERY_S", 0.5)
+    monkeypatch.setattr("runcast_gateway.group.CURSOR_EVERY_S", 0.5)
     log = EventLog(redis)
     await submit(log)
     async with running_gateway(redis_url) as gateway:
@@ -238,7 +238,7 @@ async def test_a_drain_tells_every_client_to_come_back(redis: Redis, redis_url: 
         clients = [Client(gateway.base, SESSION) for _ in range(5)]
         reading = [asyncio.create_task(client.read()) for client in clients]
         await wait_until(lambda: all("task_queued" in client.events for client in clients))
-        gateway.connections.drain()
+        gateway.drain.set()
         await asyncio.gather(*reading)
         assert all(client.events[-1] == "draining" for client in clients)
         late = await status_of(gateway, SESSION)
@@ -297,13 +297,14 @@ async def test_large_events_are_read_and_written_in_small_portions(redis: Redis,
         log, attempt.started(), *(attempt.output("x" * 60_000) for _ in range(150)), attempt.complete()
     )
     reader = LogReader(redis)
-    replay = Replay(Target(session_keys(), "s1", Filter()), reader, Records(redis, Keyspace(), "default"))
+    replay = Replay(Target(session_keys(), "s1", EVERYTHING), reader, Records(redis, Keyspace(), "default"))
     cursor, sizes = START, []
-    while cursor != (await entries(redis))[-1].id:
-        step = await replay.read(cursor, None)
+    last = (await entries(redis))[-1].id
+    while cursor != last:
+        step = await replay.read(cursor, last)
         assert step.gap is None
         cursor = step.batch.cursor
-        sizes.append(step.batch.size)
+        sizes.append(sum(map(len, step.batch.frames)))
     assert max(sizes) < WRITE_BYTES + 65_536
     assert sum(sizes) > 150 * 60_000
     async with running_gateway(redis_url) as gateway:
@@ -351,9 +352,9 @@ async def test_a_task_stream_outlives_a_store_that_lost_everything(redis: Redis,
 def test_what_is_written_at_once_is_small() -> None:
     """A slow client that reads has the send timeout for each portion, not for everything that waits."""
     frames = [b"x" * size for size in (10, 60_000, 10_000, 100_000, 5)]
-    portions = list(_portions(frames))
-    assert b"".join(portions) == b"".join(frames)
-    assert [len(portion) for portion in portions] == [60_010, 10_000, 100_000, 5]
+    written = list(portions(frames))
+    assert b"".join(written) == b"".join(frames)
+    assert [len(portion) for portion in written] == [60_010, 10_000, 100_000, 5]
 
 
 async def test_the_payload_is_the_logs_own_bytes(redis: Redis, redis_url: str) -> None:

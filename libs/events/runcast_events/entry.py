@@ -3,6 +3,7 @@ stays the bytes that the writer encoded; nothing here parses JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from runcast_events.errors import EventsError
 from runcast_events.ids import EventId
@@ -29,6 +30,10 @@ class Entry:
     prev: EventId | None
     payload: bytes
 
+    @property
+    def raw(self) -> "RawEntry":
+        return RawEntry(self.id.encode(), self.type.encode(), self.task_id.encode(), self.payload)
+
 
 def decode_entry(raw: Sequence[object]) -> Entry:
     """From one item of an XRANGE or XREAD reply: `[id, [field, value, ...]]`, all bytes."""
@@ -52,42 +57,48 @@ def decode_entry(raw: Sequence[object]) -> Entry:
         raise UndecodableEntry(f"not an entry of the append script: {raw!r:.200}") from error
 
 
+class RawEntry(NamedTuple):
+    """An entry as the bytes it came in: all that is needed to pass it on."""
+
+    id: bytes
+    type: bytes
+    task_id: bytes
+    payload: bytes
+
+
+def raw_entry(raw: Sequence[Any]) -> RawEntry:
+    """From one item of an XRANGE or XREAD reply. Relies on the order in which the append script writes the fields."""
+    try:
+        event_id, fields = raw
+        return RawEntry(event_id, fields[1], fields[3], fields[-1])
+    except (IndexError, TypeError, ValueError) as error:
+        raise UndecodableEntry(f"not an entry of the append script: {raw!r:.200}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """A fresh batch as Pub/Sub carries it. `prev`: the id before its first event. `entries` is empty when the batch was
-    too large to be carried: then it only tells that there is something to read."""
+    too large to be carried: then it only tells that there is something to read. `total_bytes`: as its last entry's."""
 
-    prev: EventId
-    last: EventId
-    entries: tuple[Entry, ...]
+    prev: bytes
+    last: bytes
+    at_ms: int
+    entries: list[RawEntry]
+    total_bytes: int
 
 
 def decode_publication(data: bytes) -> Publication:
     """`<prev> <last> <ms>`, then per event a line `<id> <type> <task | -> <fence> <total bytes>` and a payload line."""
     try:
         header, *lines = data.split(b"\n")
-        prev_id, last_id, at = header.split(b" ")
-        prev, at_ms = EventId.decode(prev_id), int(at)
+        prev, last, at_ms = header.split(b" ")
         entries = []
-        before: EventId | None = prev
-        epoch = prev.epoch
+        event_id, total = last, b"0"
         for head, payload in zip(lines[::2], lines[1::2], strict=True):
-            event_id, event_type, task_id, fence, total = head.decode().split(" ")
-            epoch_text, _, n = event_id.partition("-")
-            opens = int(epoch_text) != epoch
-            entries.append(
-                Entry(
-                    EventId(int(epoch_text), int(n)),
-                    event_type,
-                    "" if task_id == "-" else task_id,
-                    int(fence),
-                    at_ms,
-                    int(total),
-                    before if opens else None,
-                    payload,
-                )
-            )
-            epoch, before = int(epoch_text), None
-        return Publication(prev, EventId.decode(last_id), tuple(entries))
+            event_id, event_type, task_id, _, total = head.split(b" ")
+            entries.append(RawEntry(event_id, event_type, b"" if task_id == b"-" else task_id, payload))
+        if event_id != last:
+            raise ValueError("the last event is another")
+        return Publication(prev, last, int(at_ms), entries, int(total))
     except ValueError as error:
         raise UndecodableEntry(f"not a publication of the append script: {data!r:.200}") from error

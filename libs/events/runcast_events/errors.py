@@ -64,3 +64,11 @@ class IllegalMove(AppendRefused):
 
 class PublisherClosed(EventsError):
     """publish() after close(), or close() before everything was acknowledged."""
+
+
+class BrokenLog(EventsError):
+    """The store has something else in the place of a log."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__(f"{log} is not an event log")
+        self.log = log

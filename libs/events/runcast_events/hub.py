@@ -7,15 +7,15 @@ looks at every log within SWEEP_S, so that even a lost last publication is found
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 from redis.exceptions import RedisError
 
-from runcast_events.channel import Channel, Member
-from runcast_events.entry import Entry, UndecodableEntry, decode_publication
-from runcast_events.ids import START, EventId
+from runcast_events.channel import Channel
+from runcast_events.entry import UndecodableEntry, decode_publication
+from runcast_events.errors import BrokenLog
+from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.reader import LARGE_PAGE, PAGE, PAGE_BYTES, LogReader
 from runcast_events.subscriber import Subscriber
@@ -43,19 +43,11 @@ class HubStats:
 
 
 class Hub:
-    """Use as an async context manager. `encode`: an event's frame, made once for all members."""
+    """Use as an async context manager."""
 
-    def __init__(
-        self,
-        reader: LogReader,
-        url: str,
-        name: str,
-        encode: Callable[[Entry], bytes],
-        *,
-        sweep_s: float = SWEEP_S,
-    ) -> None:
-        self._reader, self._encode, self._sweep_s = reader, encode, sweep_s
-        self._channels: dict[str, Channel] = {}
+    def __init__(self, reader: LogReader, url: str, name: str, *, sweep_s: float = SWEEP_S) -> None:
+        self._reader, self._sweep_s = reader, sweep_s
+        self._channels: dict[bytes, Channel] = {}
         self._dirty: dict[Channel, None] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,39 +76,48 @@ class Hub:
                 return f"{task.get_name()} ended: {task.exception() if not task.cancelled() else 'cancelled'}"
         return None
 
-    def watch(self, keys: SessionKeys, member: Member) -> Channel:
-        """The log's channel, kept until `unwatch`. It may not have a cursor yet; the member is woken when it has."""
-        channel = self._channels.get(keys.events)
+    def watch(self, keys: SessionKeys) -> Channel:
+        """The log's channel, kept until `unwatch` was called as often. It may not have a cursor yet: see `started`."""
+        name = keys.events.encode()
+        channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[keys.events] = Channel(keys, self._encode)
-            self.subscriber.subscribe(keys.events)
-        channel.watchers.add(member)
+            channel = self._channels[name] = Channel(keys)
+            self.subscriber.subscribe(name)
+        channel.users += 1
         return channel
 
-    def unwatch(self, channel: Channel, member: Member) -> None:
-        channel.leave(member)
-        channel.watchers.discard(member)
-        if not channel.watchers and self._channels.get(channel.keys.events) is channel:
-            del self._channels[channel.keys.events]
+    def unwatch(self, channel: Channel) -> None:
+        channel.users -= 1
+        if channel.users == 0:
+            name = channel.keys.events.encode()
+            del self._channels[name]
             self._dirty.pop(channel, None)
-            self.subscriber.unsubscribe(channel.keys.events)
+            self.subscriber.unsubscribe(name)
+
+    async def started(self, channel: Channel) -> None:
+        """Returns when the channel has a cursor, which may be at once. The caller bounds the wait. Raises BrokenLog."""
+        if not channel.raw_cursor:
+            if channel.started is None:
+                channel.started = asyncio.get_running_loop().create_future()
+            # Shielded: of several that wait for it one may be cancelled.
+            await asyncio.shield(channel.started)
 
     def changed(self, channel: Channel) -> None:
         """The channel may be behind, or ahead of a log that lost its tail: look."""
         self._dirty[channel] = None
         self._wake.set()
 
-    def _on_message(self, name: str, data: bytes) -> None:
+    def _on_message(self, name: bytes, data: bytes) -> None:
         channel = self._channels.get(name)
         if channel is None:
             return  # left meanwhile
-        if channel.cursor is None:
+        if not channel.raw_cursor:
             self.changed(channel)  # its tail is being read, maybe before these events
             return
         try:
             publication = decode_publication(data)
         except UndecodableEntry:
-            logger.warning("a publication that the append script did not write", extra={"channel": name})
+            logger.warning("a publication that the append script did not write", extra={"channel": channel.keys.events})
         else:
             if channel.publish(publication):
                 self.stats.followed += 1
@@ -124,7 +125,7 @@ class Hub:
         self.stats.changed += 1
         self.changed(channel)
 
-    def _on_subscribed(self, name: str) -> None:
+    def _on_subscribed(self, name: bytes) -> None:
         if channel := self._channels.get(name):
             self.changed(channel)
 
@@ -142,23 +143,23 @@ class Hub:
                     pause_s = 0.05
                 except (RedisError, OSError) as error:
                     logger.warning("repair waits for the store: %s", str(error) or type(error).__name__)
-                    self._dirty.update(dict.fromkeys(c for c in some if c.watchers))
+                    self._dirty.update(dict.fromkeys(c for c in some if c.users))
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, 1.0)
 
     async def _repair(self, channels: list[Channel]) -> None:
         self.stats.repairs += 1
-        before = [channel.cursor for channel in channels]
+        before = [channel.cursor if channel.raw_cursor else None for channel in channels]
         tails = await self._reader.tails([channel.keys for channel in channels])
         behind: list[tuple[Channel, int]] = []
         for channel, cursor, tail in zip(channels, before, tails, strict=True):
             if tail is None:
-                continue
-            if cursor is None:
-                channel.start(tail.id, tail.total_bytes)
+                channel.fail(BrokenLog(channel.keys.events))
+            elif cursor is None:
+                channel.start(tail)
             elif tail.id < cursor:
                 self._break_off(channel, cursor, tail.id)
-            elif channel.cursor is not None and tail.id > channel.cursor:
+            elif tail.id > channel.cursor:
                 behind.append((channel, max(0, tail.total_bytes - channel.total_bytes)))
         while behind:
             await self._catch_up(*_fitting(behind))
@@ -171,7 +172,7 @@ class Hub:
         self.changed(channel)
 
     async def _catch_up(self, group: list[Channel], count: int) -> None:
-        cursors = [(channel.keys, channel.cursor or START) for channel in group]
+        cursors = [(channel.keys, channel.cursor) for channel in group]
         missed = await self._reader.missed(cursors, count)
         for channel in group:
             entries = missed.get(channel.keys.events, [])
@@ -183,11 +184,11 @@ class Hub:
     async def _sweep_loop(self) -> None:
         """Mark all channels as changed, slice by slice, a full round in `sweep_s`."""
         while True:
-            order = [channel for channel in self._channels.values() if channel.watchers]
+            order = list(self._channels.values())
             for start in range(SLICES):
                 await asyncio.sleep(self._sweep_s / SLICES)
                 for channel in order[start::SLICES]:
-                    if channel.watchers:
+                    if channel.users:
                         self.changed(channel)
 
 

@@ -25,6 +25,10 @@ class EventId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.epoch}-{self.n}"
 
+    def encode(self) -> bytes:
+        """As the store has it."""
+        return b"%d-%d" % self
+
     @classmethod
     def parse(cls, text: str) -> "EventId":
         """Read an id that somebody sent. Raises InvalidId for anything but `<1-16 digits>-<1-19 digits>`."""

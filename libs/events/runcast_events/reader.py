@@ -5,13 +5,13 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
-from runcast_events.continuity import Gap, predecessor
+from runcast_events.continuity import Gap, follows, predecessor
 from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
@@ -48,6 +48,23 @@ class Page:
     tail: Tail
 
 
+@dataclass(frozen=True, slots=True)
+class RawPage:
+    """A page as the store sent it, each entry `[id, [field, value, ...]]`: for who passes it on."""
+
+    raws: list[list[Any]]
+    tail: Tail
+
+    def continues(self, cursor: EventId) -> bool:
+        """True if these entries are exactly the next ones after `cursor`, and of one epoch. (A page that opens another
+        epoch on the way is whole as well, and yet False: it has to be looked at entry by entry.)"""
+        first, last = self.raws[0], EventId.decode(self.raws[-1][0])
+        start = decode_entry(first)
+        # The store keeps ids in order, so that as many as lie between the two are all of them.
+        same = start.id.epoch == last.epoch and last.n - start.id.n == len(self.raws) - 1
+        return same and follows(cursor, start.id, start.prev)
+
+
 class LogReader:
     """Reads the logs of one store."""
 
@@ -59,12 +76,17 @@ class LogReader:
 
     async def page(self, keys: SessionKeys, after: EventId, count: int) -> Page:
         """Up to `count` entries after the cursor `after`, oldest first."""
+        page = await self.raw_page(keys, after, count)
+        return Page([decode_entry(raw) for raw in page.raws], page.tail)
+
+    async def raw_page(self, keys: SessionKeys, after: EventId, count: int) -> RawPage:
+        """As `page`, undecoded."""
         pipe = self._redis.pipeline(transaction=False)
         _ask_tail(pipe, keys)
         pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
         async with self._my_turn():
             meta, entries = await pipe.execute()
-        return Page([decode_entry(raw) for raw in entries], _tail(meta))
+        return RawPage(entries, _tail(meta))
 
     async def settle(self, keys: SessionKeys, gap: Gap) -> Gap:
         """The same gap, but for one of a rollback with `to` moved before everything appended since.

@@ -2,6 +2,9 @@
 
 What it promises is little, on purpose: Pub/Sub may lose, double or reorder, and a connection may be dead for seconds
 before anybody notices. The hub treats a publication only as a hint that is often right.
+
+redis-py opens the connection (address, TLS, credentials, Sentinel); its transport is then handed to a protocol of ours,
+since redis-py's way of reading costs several times more per message than everything else a gateway does with it.
 """
 
 import asyncio
@@ -10,7 +13,9 @@ import random
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
+from typing import cast
 
+import hiredis
 from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
@@ -23,38 +28,71 @@ PING_S = 5.0
 SILENCE_S = 12.0
 """Without a byte for this long, although it was PINGed twice, the connection is taken for dead."""
 CHANNELS_PER_COMMAND = 500
+UNSENT_BYTES = 8 * 1024 * 1024
+"""A store that takes nothing while so much waits for it is as good as gone."""
+
+Take = Callable[[bytes, bytes], None]
+
+
+class Messages(asyncio.Protocol):
+    """What comes over a subscribed connection. `lost` is done when it ends."""
+
+    def __init__(self, on_message: Take, on_subscribed: Callable[[bytes], None]) -> None:
+        self._on_message, self._on_subscribed = on_message, on_subscribed
+        self._reader = hiredis.Reader()
+        self.heard_at = monotonic()
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = monotonic()
+        self._reader.feed(data)
+        try:
+            while (message := self._reader.gets()) is not False:
+                self._take(message)
+        except Exception as error:
+            self._end(error)
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, hiredis.ReplyError):
+            raise message
+        if isinstance(message, list):  # else the PONG of a connection without a subscription
+            kind = message[0]
+            if kind == b"message":
+                self._on_message(message[1], message[2])
+            elif kind == b"subscribe":
+                self._on_subscribed(message[1])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionError("the store closed the connection"))
+
+    def _end(self, error: Exception) -> None:
+        if not self.lost.done():
+            self.lost.set_exception(error)
 
 
 class Subscriber:
-    """`on_message(channel, data)` and `on_subscribed(channel)` are called from the reading loop: they must not block.
+    """`on_message(channel, data)` and `on_subscribed(channel)` are called as bytes arrive: they must not block.
 
     After a reconnect `on_subscribed` is called again for every channel: publications may have been missed until then.
     """
 
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        on_message: Callable[[str, bytes], None],
-        on_subscribed: Callable[[str], None],
-    ) -> None:
+    def __init__(self, url: str, name: str, on_message: Take, on_subscribed: Callable[[bytes], None]) -> None:
         self._url, self._name = url, name
         self._on_message, self._on_subscribed = on_message, on_subscribed
-        self._wanted: dict[str, None] = {}  # ordered, so that a reconnect serves the oldest first
-        self._join: dict[str, None] = {}
-        self._leave: dict[str, None] = {}
+        self._wanted: dict[bytes, None] = {}  # ordered, so that a reconnect serves the oldest first
+        self._join: dict[bytes, None] = {}
+        self._leave: dict[bytes, None] = {}
         self._changed = asyncio.Event()
-        self._heard_at = 0.0
         self.connected = False
         self.reconnects = -1
 
-    def subscribe(self, channel: str) -> None:
+    def subscribe(self, channel: bytes) -> None:
         self._wanted[channel] = None
         self._leave.pop(channel, None)
         self._join[channel] = None
         self._changed.set()
 
-    def unsubscribe(self, channel: str) -> None:
+    def unsubscribe(self, channel: bytes) -> None:
         self._wanted.pop(channel, None)
         self._join.pop(channel, None)
         self._leave[channel] = None
@@ -71,8 +109,8 @@ class Subscriber:
                     await connection.connect()  # type: ignore[no-untyped-call]
                 self.connected = True
                 self.reconnects += 1
-                await self._serve(connection)
-            except (RedisError, OSError) as error:
+                await self._serve(_transport(connection))
+            except (RedisError, hiredis.HiredisError, OSError) as error:
                 logger.warning("subscriber: %s", str(error) or type(error).__name__)
             finally:
                 self.connected = False
@@ -82,48 +120,48 @@ class Subscriber:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause_s = min(pause_s * 2, 1.0)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, transport: asyncio.Transport) -> None:
         self._join, self._leave = dict(self._wanted), {}
         self._changed.set()
-        self._heard_at = monotonic()
-        loops = [asyncio.create_task(loop(connection)) for loop in (self._read, self._write, self._ping)]
+        messages = Messages(self._on_message, self._on_subscribed)
+        transport.set_protocol(messages)
+        loops = [asyncio.create_task(self._write(transport)), asyncio.create_task(self._ping(transport, messages))]
         try:
             # Not a TaskGroup: it would wrap the one error that tells why in a group.
-            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-            for loop in ended:
-                loop.result()
+            ended, _ = await asyncio.wait([*loops, messages.lost], return_when=asyncio.FIRST_COMPLETED)
+            for each in ended:
+                each.result()
         finally:
+            transport.abort()
+            messages.lost.cancel()
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _read(self, connection: Connection) -> None:
-        while True:
-            message = await connection.read_response(disable_decoding=True)
-            self._heard_at = monotonic()
-            if not isinstance(message, list):
-                continue  # the PONG of a connection without a subscription
-            kind = message[0]
-            if kind == b"message":
-                self._on_message(message[1].decode(), message[2])
-            elif kind == b"subscribe":
-                self._on_subscribed(message[1].decode())
-
-    async def _write(self, connection: Connection) -> None:
+    async def _write(self, transport: asyncio.Transport) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for command, channels in (("UNSUBSCRIBE", self._leave), ("SUBSCRIBE", self._join)):
+            for command, channels in ((b"UNSUBSCRIBE", self._leave), (b"SUBSCRIBE", self._join)):
                 while channels:
                     some = list(islice(channels, CHANNELS_PER_COMMAND))
                     for channel in some:
                         del channels[channel]
-                    await connection.send_command(command, *some, check_health=False)
+                    transport.write(hiredis.pack_command((command, *some)))  # type: ignore[arg-type]
 
-    async def _ping(self, connection: Connection) -> None:
+    async def _ping(self, transport: asyncio.Transport, messages: Messages) -> None:
         while True:
             await asyncio.sleep(PING_S)
-            if monotonic() - self._heard_at > SILENCE_S:
+            if monotonic() - messages.heard_at > SILENCE_S:
                 raise TimeoutError(f"nothing heard for {SILENCE_S} s")
-            async with asyncio.timeout(PING_S):  # a dead peer with a full socket takes nothing
-                await connection.send_command("PING", check_health=False)
+            if transport.get_write_buffer_size() > UNSENT_BYTES:
+                raise TimeoutError("the store takes nothing")
+            transport.write(hiredis.pack_command((b"PING",)))
+
+
+def _transport(connection: Connection) -> asyncio.Transport:
+    """The transport of an open connection. redis-py (5.3) has no name for it that is not private; a test holds it."""
+    writer = connection._writer
+    if writer is None:
+        raise ConnectionError("the connection closed at once")
+    return cast(asyncio.Transport, writer.transport)

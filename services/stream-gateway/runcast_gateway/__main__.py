@@ -6,9 +6,8 @@ import sys
 from pydantic import ValidationError
 
 from runcast_gateway.app import create_app
-from runcast_gateway.connections import Connections
-from runcast_gateway.protocol import StreamProtocol
 from runcast_gateway.settings import GatewaySettings
+from runcast_gateway.transports.handover import StreamProtocol
 from runcast_service.logging import configure_logging
 from runcast_service.server import raise_file_limit, serve
 from runcast_service.settings import explain
@@ -23,15 +22,14 @@ def main() -> None:
         sys.exit(f"runcast_gateway cannot start: {explain(error)}")
     configure_logging(settings.log_level)
     raise_file_limit(OPEN_FILES)
-    listening = asyncio.Event()
-    connections = Connections(send_timeout_s=settings.send_timeout_s, drain_s=settings.drain_s)
+    draining, listening = asyncio.Event(), asyncio.Event()
 
     def drain() -> None:
         # A signal handler may run in the middle of anything: only leave a note for the loop.
-        asyncio.get_running_loop().call_soon_threadsafe(connections.drain)
+        asyncio.get_running_loop().call_soon_threadsafe(draining.set)
 
     serve(
-        create_app(settings, connections, listening),
+        create_app(settings, draining, listening),
         host=settings.host,
         port=settings.port,
         on_exit=drain,

@@ -1,6 +1,7 @@
 """The gateway's application: lifespan, routes, health."""
 
 import asyncio
+import gc
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -10,18 +11,20 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runcast_events.hub import Hub
 from runcast_events.ids import DEFAULT_TENANT
 from runcast_events.keys import Keyspace
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
-from runcast_gateway import sse
 from runcast_gateway.connections import Connections
 from runcast_gateway.metrics import Metrics
+from runcast_gateway.openapi import describe_streams
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.state import State
-from runcast_gateway.stream import router
+from runcast_gateway.stats import router
+from runcast_gateway.stream import stream
 from runcast_service.admin import Ready, admin_app
 from runcast_service.problem import install_problems
 from runcast_service.server import SideServer
@@ -31,49 +34,84 @@ READ_TIMEOUT_S = 3.0
 """Twice this is below the heartbeat: a stream must not fall silent because the store hangs."""
 
 
-def create_app(settings: GatewaySettings, connections: Connections, listening: asyncio.Event | None = None) -> FastAPI:
-    """`connections` and `listening` belong to whoever owns the server: the first is drained when the process is told to
-    end, the second is told by the server."""
+def create_app(settings: GatewaySettings, draining: asyncio.Event, listening: asyncio.Event | None = None) -> ASGIApp:
+    """`draining`: set by whoever owns the process when it is told to end. `listening`: set by the server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         redis = connect(settings.events_url, f"gateway-{server}", command_timeout_s=READ_TIMEOUT_S, retries=1)
         reader, keyspace = LogReader(redis), Keyspace(settings.key_prefix)
+        records = Records(redis, keyspace, DEFAULT_TENANT)
         metrics = Metrics(CollectorRegistry())
-        hub = Hub(reader, settings.events_url, f"gateway-live-{server}", sse.event)
+        hub = Hub(reader, settings.events_url, f"gateway-live-{server}")
+        connections = Connections(settings, hub=hub, reader=reader, records=records, metrics=metrics)
         metrics.watch(hub)
         metrics.gauge("runcast_streams", "Open streams.", lambda: len(connections))
-        ticking = asyncio.create_task(connections.run(), name="connections")
         admin = SideServer(
             admin_app(_ready(redis, hub, connections), metrics.registry, listening), settings.host, settings.admin_port
         )
+        loops = [
+            asyncio.create_task(connections.run(), name="connections"),
+            asyncio.create_task(_drain(draining, connections), name="drain"),
+        ]
         try:
             async with hub, admin:
+                _tune_gc()
                 yield State(
                     settings=settings,
                     server=server,
                     keyspace=keyspace,
-                    reader=reader,
-                    records=Records(redis, keyspace, DEFAULT_TENANT),
+                    records=records,
                     hub=hub,
                     connections=connections,
                     metrics=metrics,
                 )
         finally:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await connections.end()
             await redis.aclose()
 
     app = FastAPI(title="Runcast stream gateway", version="0.1.0", lifespan=lifespan)
     install_problems(app)
     app.include_router(router)
+    describe_streams(app)
 
     @app.get("/health", operation_id="health", tags=["health"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    return app
+    return StreamsFirst(app)
+
+
+class StreamsFirst:
+    """Streams go the short way; everything else is FastAPI's."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"].split("/")
+            if len(path) == 4 and path[1] == "stream" and path[2] in ("sessions", "tasks"):
+                await stream(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+async def _drain(draining: asyncio.Event, connections: Connections) -> None:
+    await draining.wait()
+    connections.drain()
+
+
+def _tune_gc() -> None:
+    """What stands now stands for ever, and what a stream leaves behind is freed by its count of references; looking for
+    cycles among ten thousand connections takes 20 ms and finds next to nothing, so it is done seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _ready(redis: Redis, hub: Hub, connections: Connections) -> Ready:

@@ -1,68 +1,86 @@
 """What one write to a client carries: the frames of events that its filter shows, and where it then stands. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from runcast_events.continuity import Gap
+from runcast_events.entry import RawEntry
 from runcast_events.ids import EventId
-from runcast_events.keys import SessionKeys
-from runcast_events.states import TERMINAL_EVENTS
-from runcast_gateway import sse
-from runcast_gateway.cursor import Filter
+from runcast_gateway.target import Target
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is streamed. `task_id`: only this task, to its end; the stream closes there."""
-
-    keys: SessionKeys
-    session_id: str
-    filter: Filter
-    task_id: str | None = None
-
-    @property
-    def snapshot_url(self) -> str:
-        """Where a client finds the state of things after a gap."""
-        return f"/api/sessions/{self.session_id}"
-
-    def ends_with(self, event_type: str, task_id: str) -> bool:
-        """Whether nothing of the stream can follow this event."""
-        if event_type == "session_deleted":
-            return True
-        return self.task_id is not None and task_id == self.task_id and event_type in TERMINAL_EVENTS
+PORTION_BYTES = 64 * 1024
+"""Written at once; then the socket is asked whether it is full."""
 
 
 class Batch:
-    """Filled event by event, in order. `hidden`: the last event was left out, so the client's own cursor is behind.
-    `events` and `size`: how many are shown, and their bytes."""
+    """Filled in order. `raw_cursor`: the last event's id. `hidden`: that event was left out, so the client's own cursor
+    is behind. `events`: how many are shown."""
 
-    __slots__ = ("cursor", "ended", "events", "frames", "hidden", "size", "target")
+    __slots__ = ("ended", "events", "frames", "hidden", "raw_cursor", "target")
 
-    def __init__(self, target: Target, cursor: EventId) -> None:
-        self.target, self.cursor = target, cursor
+    def __init__(self, target: Target, raw_cursor: bytes) -> None:
+        self.target, self.raw_cursor = target, raw_cursor
         self.frames: list[bytes] = []
-        self.events = self.size = 0
+        self.events = 0
         self.hidden = self.ended = False
 
-    def passes(self, event_id: EventId, event_type: str, task_id: str) -> bool:
-        """Move past an event. True: it is shown, and its frame is to be added with `show`."""
-        self.cursor = event_id
-        self.ended = self.target.ends_with(event_type, task_id)
-        self.hidden = not self.target.filter.shows(event_type, task_id)
-        return not self.hidden
+    @property
+    def cursor(self) -> EventId:
+        return EventId.decode(self.raw_cursor)
 
-    def show(self, frame: bytes) -> None:
-        self.frames.append(frame)
-        self.events += 1
-        self.size += len(frame)
+    def add(self, entries: Sequence[RawEntry]) -> None:
+        """Move past these events, showing those that the filter lets through; what follows the stream's end is left
+        out."""
+        if not entries:
+            return
+        target = self.target
+        if target.whole:
+            shown, last = entries, entries[-1]
+            self.hidden = False
+        else:
+            shown, last = self._choose(entries)
+        self.frames += target.dialect.events(shown)
+        self.events += len(shown)
+        self.raw_cursor = last.id
+        self.ended = target.ends_with(last)
+
+    def _choose(self, entries: Sequence[RawEntry]) -> tuple[list[RawEntry], RawEntry]:
+        shown = []
+        for entry in entries:
+            self.hidden = not self.target.filter.shows(entry.type.decode(), entry.task_id.decode())
+            if not self.hidden:
+                shown.append(entry)
+            if self.target.ends_with(entry):
+                return shown, entry
+        return shown, entries[-1]
 
     def gap(self, gap: Gap) -> None:
         """Gaps are never hidden."""
-        self.frames.append(sse.gap(gap, self.target.snapshot_url))
-        self.cursor, self.hidden = gap.to, False
+        data = {
+            "from": str(gap.since),
+            "to": str(gap.to),
+            "reason": gap.reason,
+            "snapshot_url": self.target.snapshot_url,
+        }
+        self.frames.append(self.target.dialect.control("gap", data, gap.to))
+        self.raw_cursor, self.hidden = gap.to.encode(), False
 
     def end(self) -> None:
         """Say that the stream is over, and where."""
         if self.hidden:
-            self.frames.append(sse.control("cursor", {}, self.cursor))
+            self.frames.append(self.target.dialect.control("cursor", {}, self.cursor))
             self.hidden = False
-        self.frames.append(sse.control("end", {}, self.cursor))
+        self.frames.append(self.target.dialect.control("end", {}, self.cursor))
+
+
+def portions(frames: list[bytes]) -> Iterator[bytes]:
+    """The frames joined to portions of about PORTION_BYTES; a larger frame comes alone."""
+    portion: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if portion and size + len(frame) > PORTION_BYTES:
+            yield b"".join(portion)
+            portion, size = [], 0
+        portion.append(frame)
+        size += len(frame)
+    if portion:
+        yield b"".join(portion)

@@ -1,229 +1,232 @@
-"""One client's stream. It owns a cursor, not a queue: what it has not taken yet stays in the log.
+"""One client's stream. It owns a cursor, not a queue: what the client's socket does not take stays in the log.
 
-Replaying it reads pages at its own pace; it goes live only when its cursor is the channel's, in the same turn of the
-event loop. Live it takes shared frames; when it falls behind them it replays again. `run` shows all it can do.
+Live it is a member of a group and has no task; its cursor is the channel's. A socket that is full takes it out of the
+group, at an exact cursor; when there is room again it catches up from the log, and rejoins where the two cursors are
+one, in the same turn of the event loop.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from time import monotonic, time
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from runcast_events.channel import Channel, Item
-from runcast_events.hub import Hub
 from runcast_events.ids import EventId
-from runcast_events.reader import LogReader
-from runcast_gateway import sse
-from runcast_gateway.batch import Batch, Target
-from runcast_gateway.metrics import Metrics
-from runcast_gateway.replay import Replay
-from runcast_tasks.record import Records
+from runcast_gateway.batch import Batch, portions
+from runcast_gateway.group import Group
+from runcast_gateway.replay import Replay, Step
+from runcast_gateway.transports.asgi import AsgiTransport
+from runcast_gateway.transports.handover import Receiver
 
-PORTION_BYTES = 64 * 1024
-"""Taken within the send timeout, or the client is dropped: small, so that who is slow but reads is not."""
-Write = Callable[[bytes], Awaitable[None]]
-CURSOR_EVERY_S = 5.0
-"""How long filters may hide events before the client is told where it stands."""
+if TYPE_CHECKING:
+    from runcast_gateway.connections import Connections
+
+logger = logging.getLogger(__name__)
+
 MEET_S = 0.5
+PROBE_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """What the first frame says beside the position."""
+class Connection(Receiver):
+    """`cursor` counts while the connection is not live. `reason`: why it ends, once it does."""
 
-    server: str
-    client_id: str
-    retry_ms: int
+    __slots__ = (
+        "_begun", "_catching_up", "_connections", "_room", "_transport",
+        "cursor", "expires_at", "group", "hidden", "paused", "principal", "reason",
+    )  # fmt: skip
 
+    def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
+        super().__init__()
+        self._connections, self.group, self.cursor, self.principal = connections, group, cursor, principal
+        self._transport: asyncio.Transport | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self.expires_at = 0.0
+        self.hidden = self.paused = False
+        self._begun = False
+        self.reason = ""
 
-class Connection:
-    """A member of a channel. `write` sends bytes to the client and returns when they were taken over."""
+    @property
+    def handed_over(self) -> bool:
+        """Whether it writes to the socket's own transport."""
+        return not isinstance(self._transport, AsgiTransport)
 
-    def __init__(
-        self,
-        target: Target,
-        cursor: EventId,
-        greeting: Greeting,
-        *,
-        hub: Hub,
-        reader: LogReader,
-        records: Records,
-        metrics: Metrics,
-        heartbeat_s: float,
-    ) -> None:
-        self._target, self.cursor, self._greeting = target, cursor, greeting
-        self._hub, self._metrics = hub, metrics
-        self._replay = Replay(target, reader, records)
-        self._heartbeat_s = heartbeat_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        self.position = 0
-        self.live = False
-        self.sending_since: float | None = None
-        self._wrote_at = self._shown_at = monotonic()
-        self._hidden = False
-        self._ended = False
-        self._closing: str | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._write_bytes: Write | None = None
+    @property
+    def live(self) -> bool:
+        return self in self.group.members
 
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def open(self, transport: asyncio.Transport, first: bytes) -> None:
+        """The response has started: say `first`, and begin."""
+        self._transport = transport
+        self._write(first)
+        self._go_on()
 
-    def close(self, reason: str) -> None:
-        """End the stream as soon as it is not sending: `gone` (the client), `draining`."""
-        self._closing = self._closing or reason
-        self.wake()
-
-    def tick(self, now: float) -> None:
-        """Called about once a second for all connections: one timer per process, not per client."""
-        if now - self._wrote_at >= self._heartbeat_s or (self._hidden and now - self._shown_at >= CURSOR_EVERY_S):
-            self.wake()
-
-    async def run(self, write: Write) -> str:
-        """Everything a connection does, until it ends; returns why: `end`, `gone`, `draining`."""
-        self._write_bytes = write
-        channel = self._hub.watch(self._target.keys, self)
-        try:
-            await self._send(self._connected())
-            while not self._ended:
-                if self._closing is not None:
-                    if self._closing == "draining":
-                        await self._say_draining()
-                    return self._closing
-                if self.live:
-                    items = channel.take(self)
-                    if items is None:
-                        self.live = False
-                    elif items:
-                        await self._deliver(channel, items)
-                    else:
-                        await self._wait()
-                elif channel.cursor is None:
-                    await self._wait()
-                elif channel.cursor == self.cursor and self._replay.started:
-                    channel.join(self)
-                    self.live = True
-                else:
-                    await self._read_on(channel)
-            return "end"
-        finally:
-            self._hub.unwatch(channel, self)
-
-    # --- waiting and writing -------------------------------------------------------------------------------------
-
-    async def _wait(self) -> None:
-        """Until there is something to do; meanwhile keep the line alive."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-        now = monotonic()
-        if self._hidden and (now - self._shown_at >= CURSOR_EVERY_S or now - self._wrote_at >= self._heartbeat_s):
-            await self._send_cursor()
-        elif now - self._wrote_at >= self._heartbeat_s:
-            await self._send(sse.HEARTBEAT)
-
-    async def _send(self, data: bytes) -> None:
-        assert self._write_bytes is not None
-        self.sending_since = monotonic()
-        await self._write_bytes(data)
-        self._wrote_at, self.sending_since = monotonic(), None
-
-    async def _send_cursor(self) -> None:
-        await self._send(sse.control("cursor", {}, self.cursor))
-        self._shown(hidden=False)
-
-    async def _say_draining(self) -> None:
-        if self._hidden:
-            await self._send_cursor()
-        await self._send(sse.control("draining", {}))
-
-    def _shown(self, hidden: bool) -> None:
-        """Remember whether the client's own cursor is behind ours because filters hid what came since."""
-        if not hidden or not self._hidden:
-            self._shown_at = monotonic()
-        self._hidden = hidden
-
-    def _connected(self) -> bytes:
-        data = {
-            "session_id": self._target.session_id,
-            "cursor": str(self.cursor),
-            "server": self._greeting.server,
-            "client_id": self._greeting.client_id,
-        }
-        return sse.control("connected", data, self.cursor, self._greeting.retry_ms)
-
-    # --- live ----------------------------------------------------------------------------------------------------
-
-    async def _deliver(self, channel: Channel, items: list[Item]) -> None:
-        batch = Batch(self._target, self.cursor)
-        for item in items:
-            if item.breaks:  # the replay meets it in the log, and can read what it means for us
-                channel.leave(self)
-                self.live = False
-                break
-            if batch.passes(item.id, item.type, item.task_id):
-                batch.show(item.frame)
-            if batch.ended:
-                break
-        if at_ms := items[-1].at_ms:
-            self._metrics.delivery_seconds.observe(max(0.0, time() - at_ms / 1000))
-        await self._flush(batch)
-
-    # --- replay --------------------------------------------------------------------------------------------------
-
-    async def _read_on(self, channel: Channel) -> None:
-        """Read and send what comes next in the log, up to the channel's cursor, so that the two can meet."""
-        try:
-            step = await self._replay.read(self.cursor, channel.cursor)
-        except (RedisError, OSError):
-            # The store is away. The hub tries on; we look again when it brings news, or after a moment.
-            await self._meet(channel)
+    def finish(self, reason: str) -> None:
+        """End the stream as it should end, after what was written."""
+        if self.reason or self._transport is None:
             return
-        if step.beyond:
-            self._hub.changed(channel)
-        if step.gap is not None:
-            self._metrics.gaps.labels(step.gap.reason).inc()
-        moved = step.batch.cursor != self.cursor or step.batch.ended
-        self._metrics.replayed.inc(step.batch.events)
-        await self._flush(step.batch)
-        if not moved and channel.cursor != self.cursor:
-            await self._meet(channel)
+        self._stop(reason)
+        self._transport.write(self.group.framing.END)
+        self._transport.close()
+        self._connections.watch(self, self._transport)  # a client that takes nothing would keep it for ever
 
-    async def _meet(self, channel: Channel) -> None:
-        """The channel is not where the log ends for us: have it looked after, and wait for it, but not for ever."""
-        self._hub.changed(channel)
-        timer = asyncio.get_running_loop().call_later(MEET_S, self.wake)
+    def drain(self, why: str) -> None:
+        """End the stream between two frames and have the client come back."""
+        if self.reason or self._transport is None:
+            return
+        control = self.group.target.dialect.control
+        if self.live and self.group.hidden_since:
+            self._write(self.group.cursor_frame())
+        elif not self.live and self.hidden:
+            self._write(control("cursor", {}, self.cursor))
+        self._write(control("draining", {"reason": why}))
+        self.finish("draining")
+
+    def abort(self, reason: str) -> None:
+        """End it now, with whatever is still on the way."""
+        self._stop(self.reason or reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- what the transport tells ----------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self._transport is not None:
+            self._connections.watch(self, self._transport)
+        if self.live:
+            self._leave_group()
+            self._connections.metrics.slow.inc()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if not self.reason:
+            self._connections.unwatch(self)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        elif self._catching_up is None:
+            self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing more to say, once it has asked."""
+
+    def eof_received(self) -> bool:
+        """The client says no more, but may listen: shutdown(SHUT_WR) and close() look the same until something is
+        written. Of one that is gone the second write tells."""
+        if self._transport is not None and not self.reason:
+            self._probe()
+            asyncio.get_running_loop().call_later(PROBE_S, self._probe)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop(self.reason or "gone")
+        self._transport = None
+        self.leave()
+        self._connections.closed(self)
+
+    # --- how it goes on --------------------------------------------------------------------------------------------
+
+    def broken_off(self) -> None:
+        self._leave_group()
+        self._read_on()
+
+    def _go_on(self) -> None:
+        """To the group if that is where it stands, else to the log."""
+        if self.paused or self.reason or self._transport is None:
+            return
+        if self.cursor == self.group.channel.cursor:
+            self._begun = True
+            self.group.members[self] = self._transport.write
+            if self.hidden:
+                self.group.hide()
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._catching_up = self._connections.spawn(self._catch_up())
+
+    def _leave_group(self) -> None:
+        self.cursor, self.hidden = self.group.channel.cursor, bool(self.group.hidden_since)
+        del self.group.members[self]
+
+    def _stop(self, reason: str) -> None:
+        """Whatever it does, it does no longer."""
+        self.reason = reason
+        if self.live:
+            self._leave_group()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+
+    async def _catch_up(self) -> None:
+        """From the cursor to where the channel stands, at the client's pace."""
         try:
-            await self._wait()
-        finally:
-            timer.cancel()
+            replay = Replay(self.group.target, self._connections.reader, self._connections.records, self._begun)
+            heard_at = monotonic()
+            while self.cursor != self.group.channel.cursor or self.paused:
+                if self.paused:
+                    await self._has_room()
+                    continue
+                try:
+                    step = await replay.read(self.cursor, self.group.channel.cursor)
+                except (RedisError, OSError):
+                    step = None  # the store is away: the hub tries on, and so do we
+                if step is not None and await self._send(step):
+                    heard_at = monotonic()
+                    continue
+                self._connections.hub.changed(self.group.channel)
+                await asyncio.sleep(MEET_S if step is None else MEET_S / 50)
+                if monotonic() - heard_at >= self.group.heartbeat_s:
+                    self._write(self.group.target.dialect.HEARTBEAT)
+                    heard_at = monotonic()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("a stream cannot go on", extra={"session_id": self.group.target.session_id})
+            self.abort("error")
+        self._catching_up = None
+        self._go_on()
 
-    async def _flush(self, batch: Batch) -> None:
+    async def _send(self, step: Step) -> bool:
+        """Write what was read; whether it brought the cursor on."""
+        batch, metrics = step.batch, self._connections.metrics
+        if step.beyond:
+            self._connections.hub.changed(self.group.channel)
+        if step.gap is not None:
+            metrics.gaps.labels(step.gap.reason).inc()
+        moved = batch.cursor != self.cursor
         if batch.ended:
             batch.end()
-        self.cursor, self._ended = batch.cursor, batch.ended
         if batch.frames:
-            for portion in _portions(batch.frames):
-                await self._send(portion)
-            self._metrics.delivered.inc(batch.events)
-            self._shown(batch.hidden)
-        elif batch.hidden:
-            self._shown(hidden=True)
+            self.hidden = False  # each frame tells the client where it stands
+        for portion in portions(batch.frames):
+            if self.paused:
+                await self._has_room()
+            self._write(portion)
+        metrics.replayed.inc(batch.events)
+        self._pass(batch)
+        return moved or batch.ended
 
+    def _pass(self, batch: Batch) -> None:
+        self.cursor, self._begun = batch.cursor, True
+        self.hidden = self.hidden or batch.hidden
+        if batch.ended:
+            self.finish("end")
 
-def _portions(frames: list[bytes]) -> Iterator[bytes]:
-    """The frames joined to portions of about PORTION_BYTES; a larger frame comes alone."""
-    portion: list[bytes] = []
-    size = 0
-    for frame in frames:
-        if portion and size + len(frame) > PORTION_BYTES:
-            yield b"".join(portion)
-            portion, size = [], 0
-        portion.append(frame)
-        size += len(frame)
-    yield b"".join(portion)
+    async def _has_room(self) -> None:
+        """Until the socket takes something again; the registry ends a connection that never does."""
+        self._room = asyncio.get_running_loop().create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
+
+    # --- bytes -----------------------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(self.group.framing.frame(data))
+
+    def _probe(self) -> None:
+        if not self.reason:
+            self._write(self.group.target.dialect.HEARTBEAT)

@@ -1,58 +1,146 @@
-"""All streams of this process: counted, ticked, timed out, drained."""
+"""All streams of this process: admitted, counted, grouped, ticked, timed out, drained."""
 
 import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Coroutine
 from time import monotonic
+from typing import Any
 
+from runcast_events.channel import Channel
+from runcast_events.hub import Hub
+from runcast_events.ids import EventId
+from runcast_events.reader import LogReader
 from runcast_gateway.connection import Connection
+from runcast_gateway.group import Group
+from runcast_gateway.metrics import Metrics
+from runcast_gateway.settings import GatewaySettings
+from runcast_gateway.target import Target
+from runcast_gateway.transports.backlog import Backlog
+from runcast_gateway.transports.framing import Framing
+from runcast_tasks.record import Records
 
 TICK_S = 1.0
+SLICES = 10
+"""Parts of a tick: ten thousand heartbeats at once would hold up everything else for a twentieth of a second."""
 
 
 class Connections:
     """The registry. `run` is its one loop. `draining` is set at SIGTERM and never cleared."""
 
-    def __init__(self, *, send_timeout_s: float, drain_s: float) -> None:
-        self._send_timeout_s, self._drain_s = send_timeout_s, drain_s
-        self._open: dict[Connection, asyncio.Task[object]] = {}
-        self.timed_out: set[Connection] = set()
+    def __init__(
+        self, settings: GatewaySettings, *, hub: Hub, reader: LogReader, records: Records, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self.hub, self.reader, self.records, self.metrics = hub, reader, records, metrics
+        self._open: set[Connection] = set()
+        self._groups: set[Group] = set()
+        self._backlogs: dict[Connection, Backlog] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._of_principal: Counter[str] = Counter()
         self.draining = False
 
-    @contextmanager
-    def joined(self, connection: Connection) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[connection] = task
-        try:
-            yield
-        finally:
-            del self._open[connection]
-            self.timed_out.discard(connection)
+    def refusal(self, principal: str) -> str | None:
+        """Why one more stream of this caller is too many, if it is: `process_full`, `principal_full`."""
+        if len(self._open) >= self._settings.max_streams:
+            return "process_full"
+        most = self._settings.max_streams_per_principal
+        if most and self._of_principal[principal] >= most:
+            return "principal_full"
+        return None
+
+    def enter(self, channel: Channel, target: Target, framing: Framing, cursor: EventId, principal: str) -> Connection:
+        """A new connection, which keeps the channel until it is closed."""
+        group = self._group(channel, target, framing)
+        connection = Connection(self, group, cursor, principal)
+        age_s = self._settings.max_age_s
+        connection.expires_at = monotonic() + age_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        self._open.add(connection)
+        self._of_principal[principal] += 1
+        return connection
+
+    def closed(self, connection: Connection) -> None:
+        """It is over."""
+        self.metrics.closed.labels(connection.reason).inc()
+        self._open.discard(connection)
+        self._backlogs.pop(connection, None)
+        self._of_principal[connection.principal] -= 1
+        if not self._of_principal[connection.principal]:
+            del self._of_principal[connection.principal]
+        group = connection.group
+        group.users -= 1
+        if not group.users:
+            group.channel.followers.pop((group.target, group.framing))
+            self._groups.discard(group)
+        self.hub.unwatch(group.channel)
+
+    def watch(self, connection: Connection, transport: asyncio.WriteTransport) -> None:
+        """Something waits to be taken by the client: end the connection should it take nothing."""
+        if connection not in self._backlogs:
+            self._backlogs[connection] = Backlog(transport, monotonic())
+
+    def unwatch(self, connection: Connection) -> None:
+        self._backlogs.pop(connection, None)
+
+    def spawn(self, catching_up: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(catching_up, name="catch up")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def run(self) -> None:
-        """Heartbeats and send timeouts of all connections, from one timer."""
+        """Heartbeats, ages and send timeouts of all connections, from one timer."""
         while True:
-            await asyncio.sleep(TICK_S)
-            now = monotonic()
-            for connection, task in list(self._open.items()):
-                connection.tick(now)
-                since = connection.sending_since
-                if since is not None and now - since > self._send_timeout_s and connection not in self.timed_out:
-                    self.timed_out.add(connection)
-                    task.cancel()
+            groups, connections = list(self._groups), list(self._open)
+            for index in range(SLICES):
+                await asyncio.sleep(TICK_S / SLICES)
+                now = monotonic()
+                for group in groups[index::SLICES]:
+                    group.tick(now)
+                for connection in connections[index::SLICES]:
+                    if connection.expires_at <= now:
+                        connection.drain("age")
+            self._end_stuck(monotonic())
+
+    def _end_stuck(self, now: float) -> None:
+        for connection, backlog in list(self._backlogs.items()):
+            if backlog.stands_still(now, self._settings.send_timeout_s):
+                connection.abort("send_timeout")
 
     def drain(self) -> None:
         """End all streams, spread over the drain time so that their clients do not come back all at once."""
         self.draining = True
         loop = asyncio.get_running_loop()
         for connection in self._open:
-            loop.call_later(random.uniform(0, self._drain_s), connection.close, "draining")  # noqa: S311 - spread
+            after_s = random.uniform(0, self._settings.drain_s)  # noqa: S311 - spread
+            loop.call_later(after_s, connection.drain, "shutdown")
+
+    async def end(self) -> None:
+        """Whatever is still open ends now."""
+        for connection in list(self._open):
+            connection.abort("shutdown")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def __len__(self) -> int:
         return len(self._open)
 
     @property
     def live(self) -> int:
-        return sum(connection.live for connection in self._open)
+        return sum(len(group.members) for group in self._groups)
+
+    def transports(self) -> dict[str, int]:
+        """How many streams write to their sockets themselves, and how many through the server."""
+        handed_over = sum(connection.handed_over for connection in self._open)
+        return {"handover": handed_over, "asgi": len(self._open) - handed_over}
+
+    def _group(self, channel: Channel, target: Target, framing: Framing) -> Group:
+        group = channel.followers.get((target, framing))
+        if group is None:
+            group = Group(channel, target, framing, self.metrics.live, self._settings.heartbeat_s)
+            channel.followers[(target, framing)] = group
+            self._groups.add(group)
+        assert isinstance(group, Group)
+        group.users += 1
+        return group

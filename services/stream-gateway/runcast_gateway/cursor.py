@@ -28,6 +28,9 @@ class Filter:
         return self.types is None and self.task_id is None
 
 
+EVERYTHING = Filter()
+
+
 def parse_cursor(header: str | None, query: str | None) -> EventId | None:
     """`Last-Event-ID` (an automatic reconnect) wins over `?last_event_id=`; without either: the earliest event. None
     means the latest. Anything that is not a cursor is a 400 before the stream starts, never a replay of everything."""

@@ -1,11 +1,17 @@
 """The gateway's metrics. No session or task is ever a label."""
 
+import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
+from time import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from runcast_events.hub import Hub
+
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 
 class Metrics:
@@ -15,15 +21,18 @@ class Metrics:
         self.registry = registry
         self.opened = Counter("runcast_streams_opened", "Streams opened.", ["kind"], registry=registry)
         self.closed = Counter("runcast_streams_closed", "Streams closed, by reason.", ["reason"], registry=registry)
-        self.delivered = Counter("runcast_events_delivered", "Events sent to clients.", registry=registry)
-        self.replayed = Counter("runcast_events_replayed", "Of these, sent from the log's past.", registry=registry)
+        self.refused = Counter("runcast_streams_refused", "Streams refused, by reason.", ["reason"], registry=registry)
+        self.replayed = Counter(
+            "runcast_events_replayed", "Events sent to clients from the log's past.", registry=registry
+        )
         self.gaps = Counter("runcast_gaps", "Gaps told to clients, by reason.", ["reason"], registry=registry)
-        self.delivery_seconds = Histogram(
-            "runcast_delivery_seconds",
-            "From an event's append (server time) to its hand-over to a live client's socket.",
-            buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+        self.slow = Counter(
+            "runcast_streams_slow",
+            "Times that a live client's socket was full, and it went back to the log.",
             registry=registry,
         )
+        self.live = LiveDeliveries()
+        registry.register(self.live)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(read)
@@ -33,6 +42,45 @@ class Metrics:
         self.registry.register(_HubCollector(hub))
         self.gauge("runcast_channels", "Logs this process follows.", lambda: hub.channels)
         self.gauge("runcast_subscriber_connected", "1 while Pub/Sub is connected.", lambda: hub.subscriber.connected)
+
+
+class LiveDeliveries:
+    """Counts of live deliveries. `note` is called for every batch that goes to clients, so that Counter and Histogram,
+    which take a lock for each, would cost more than the rest of a delivery."""
+
+    def __init__(self) -> None:
+        self.events = self.bytes = 0
+        self._sum_s = 0.0
+        self._counts = [0] * (len(BUCKETS_S) + 1)
+        self._noted: list[tuple[int, int]] = []
+
+    def note(self, at_ms: int, events: int, size: int, clients: int) -> None:
+        """A batch of `events`, the last of which was appended at `at_ms`, was written to `clients`."""
+        self.events += events * clients
+        self.bytes += size * clients
+        if not self._noted:
+            # What is written in this turn of the event loop reaches the sockets at its end.
+            asyncio.get_running_loop().call_soon(self._observe)
+        self._noted.append((at_ms, clients))
+
+    def _observe(self) -> None:
+        now = time()
+        for at_ms, clients in self._noted:
+            took_s = max(0.0, now - at_ms / 1000)
+            self._counts[bisect_left(BUCKETS_S, took_s)] += clients
+            self._sum_s += took_s * clients
+        self._noted.clear()
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily("runcast_events_delivered", "Events sent to live clients.", self.events)
+        yield CounterMetricFamily("runcast_bytes_delivered", "Bytes of them.", self.bytes)
+        names = [*(str(float(bucket)) for bucket in BUCKETS_S), "+Inf"]
+        yield HistogramMetricFamily(
+            "runcast_delivery_seconds",
+            "From an event's append (server time) to its hand-over to a live client's socket.",
+            buckets=list(zip(names, accumulate(self._counts), strict=True)),
+            sum_value=self._sum_s,
+        )
 
 
 class _HubCollector:

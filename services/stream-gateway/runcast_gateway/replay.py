@@ -1,12 +1,15 @@
 """Reading a log for one client: page by page, up to where its channel stands, with gaps where the log breaks off."""
 
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 from runcast_events.continuity import Gap, Reason, follows, gap_before
+from runcast_events.entry import RawEntry, decode_entry, raw_entry
 from runcast_events.ids import EventId
-from runcast_events.reader import FIRST_PAGE, PAGE, LogReader, Page
-from runcast_gateway import sse
-from runcast_gateway.batch import Batch, Target
+from runcast_events.reader import FIRST_PAGE, PAGE, LogReader, RawPage
+from runcast_gateway.batch import Batch
+from runcast_gateway.target import Target
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records
 
@@ -25,18 +28,19 @@ class Step:
 
 
 class Replay:
-    """One client's way through the log. `started`: it has read at least once."""
+    """One client's way through the log."""
 
-    def __init__(self, target: Target, reader: LogReader, records: Records) -> None:
-        self._target, self._reader, self._records = target, reader, records
+    def __init__(self, target: Target, reader: LogReader, records: Records, begun: bool = False) -> None:
+        """`begun`: the cursor is one that the log once had; else it is a stranger's word."""
+        self._target, self._reader, self._records, self._begun = target, reader, records, begun
         self._count = FIRST_PAGE
-        self.started = False
 
-    async def read(self, cursor: EventId, limit: EventId | None) -> Step:
-        """Read on from `cursor`, up to `limit`: what lies beyond the channel's members will get, and the client with
+    async def read(self, cursor: EventId, limit: EventId) -> Step:
+        """Read on from `cursor`, up to `limit`: what lies beyond the channel gives its followers, and the client with
         them. Raises RedisError, OSError."""
-        page = await self._reader.page(self._target.keys, cursor, self._count)
-        batch, gap, beyond = self._choose(page, cursor, limit)
+        page = await self._reader.raw_page(self._target.keys, cursor, self._count)
+        batch = Batch(self._target, cursor.encode())
+        gap, beyond = _choose(page, batch, limit)
         if gap is None and not beyond and batch.cursor == cursor:
             gap = await self._break_at(page, cursor)
         if gap is not None:
@@ -45,36 +49,23 @@ class Replay:
             batch.ended = await self._is_over(gap, page)
         elif page.tail.deleted == batch.cursor:
             batch.ended = True
-        self.started = True
+        self._begun = True
         self._count = _page_count(page)
         return Step(batch, gap, beyond)
 
-    def _choose(self, page: Page, cursor: EventId, limit: EventId | None) -> tuple[Batch, Gap | None, bool]:
-        batch = Batch(self._target, cursor)
-        for entry in page.entries:
-            if limit is not None and entry.id > limit:
-                return batch, None, True
-            if not follows(batch.cursor, entry.id, entry.prev):
-                return batch, gap_before(batch.cursor, entry), False
-            if batch.passes(entry.id, entry.type, entry.task_id):
-                batch.show(sse.event(entry))
-            if batch.ended or batch.size >= WRITE_BYTES:
-                break
-        return batch, None, False
-
-    async def _break_at(self, page: Page, cursor: EventId) -> Gap | None:
+    async def _break_at(self, page: RawPage, cursor: EventId) -> Gap | None:
         """Nothing follows the cursor here: is it because the log no longer has it, or lost what follows?"""
         tail = page.tail
         if tail.id < cursor:  # and the tail was read after the cursor was set
-            reason: Reason = "gone" if not tail.exists else "rewound" if self.started else "unknown_cursor"
+            reason: Reason = "gone" if not tail.exists else "rewound" if self._begun else "unknown_cursor"
             return Gap(cursor, tail.id, reason)
-        if tail.id > cursor and not page.entries:
+        if tail.id > cursor and not page.raws:
             again = await self._reader.page(self._target.keys, cursor, 1)  # it may have been appended just now
             if not again.entries and again.tail == tail:
                 return Gap(cursor, tail.id, "trimmed")
         return None
 
-    async def _is_over(self, gap: Gap, page: Page) -> bool:
+    async def _is_over(self, gap: Gap, page: RawPage) -> bool:
         """Whether the task ended within what the gap leaves out: then nothing of its stream will come."""
         task_id = self._target.task_id
         if task_id is None:
@@ -87,9 +78,40 @@ class Replay:
         return record.terminal_id is not None and record.terminal_id <= gap.to
 
 
-def _page_count(page: Page) -> int:
+def _choose(page: RawPage, batch: Batch, limit: EventId) -> tuple[Gap | None, bool]:
+    """Fill the batch up to `limit`, or to a break: the gap there, and whether there is more beyond the limit."""
+    page = RawPage(_fitting(page.raws), page.tail)
+    if not page.raws:
+        return None, False
+    if page.continues(batch.cursor) and EventId.decode(page.raws[-1][0]) <= limit:
+        batch.add([raw_entry(raw) for raw in page.raws])
+        return None, False
+    cursor = batch.cursor
+    entries: list[RawEntry] = []
+    for entry in map(decode_entry, page.raws):
+        if entry.id > limit:
+            batch.add(entries)
+            return None, not batch.ended
+        if not follows(cursor, entry.id, entry.prev):
+            batch.add(entries)
+            return None if batch.ended else gap_before(cursor, entry), False
+        cursor = entry.id
+        entries.append(entry.raw)
+    batch.add(entries)
+    return None, False
+
+
+def _fitting(raws: list[list[Any]]) -> list[list[Any]]:
+    """As many of these entries as are to be written at once."""
+    sizes = [len(fields[-1]) for _, fields in raws]
+    if sum(sizes) <= WRITE_BYTES:
+        return raws
+    return [raw for raw, before in zip(raws, accumulate(sizes, initial=0), strict=False) if before < WRITE_BYTES]
+
+
+def _page_count(page: RawPage) -> int:
     """How many entries like this page's make about WRITE_BYTES."""
-    if not page.entries:
+    if not page.raws:
         return FIRST_PAGE
-    average = sum(len(entry.payload) + 100 for entry in page.entries) // len(page.entries)
+    average = sum(len(fields[-1]) + 100 for _, fields in page.raws) // len(page.raws)
     return max(4, min(PAGE, WRITE_BYTES // average))

@@ -16,5 +16,11 @@ class GatewaySettings(HttpSettings):
     """A client that takes nothing for this long is closed; it resumes from its cursor."""
     drain_s: Annotated[float, Field(ge=0)] = 5.0
     """At SIGTERM open streams end spread over this time."""
+    max_age_s: Seconds = 3600.0
+    """After this time (±10 %) a stream ends and its client comes back, perhaps to another gateway."""
+    max_streams: Annotated[int, Field(ge=1)] = 20_000
+    """Streams that this process holds at once; more are asked to come back later. Each takes an open file."""
+    max_streams_per_principal: Annotated[int, Field(ge=0)] = 0
+    """Of these, streams of one caller, which is an address until callers have names; 0: as many as there are."""
     retry_ms: Annotated[int, Field(ge=100, le=600_000)] = 2000
     """What clients are told to wait before they reconnect; jittered from this to three times it."""

@@ -5,10 +5,9 @@ Everything that goes into a frame is ours: event types are a closed set, ids are
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from runcast_events.continuity import Gap
-from runcast_events.entry import Entry
+from runcast_events.entry import RawEntry
 from runcast_events.ids import EventId
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -17,9 +16,9 @@ HEARTBEAT = b":\n"
 """A bare comment line. No blank line after it: some parsers turn that into an empty message."""
 
 
-def event(entry: Entry) -> bytes:
-    """The frame of one event of the log."""
-    return b"event: %b\nid: %d-%d\ndata: %b\n\n" % (entry.type.encode(), entry.id.epoch, entry.id.n, entry.payload)
+def events(entries: Iterable[RawEntry]) -> list[bytes]:
+    """The frames of events of the log."""
+    return [b"event: %b\nid: %b\ndata: %b\n\n" % (entry[1], entry[0], entry[3]) for entry in entries]
 
 
 def control(
@@ -32,9 +31,3 @@ def control(
         lines.append(f"id: {position}")
     lines.append(f"data: {json.dumps(data, separators=(',', ':'))}")
     return ("\n".join(lines) + "\n\n").encode()
-
-
-def gap(break_: Gap, snapshot_url: str) -> bytes:
-    """Says in band that events are missing here; the stream goes on after `to`."""
-    data = {"from": str(break_.since), "to": str(break_.to), "reason": break_.reason, "snapshot_url": snapshot_url}
-    return control("gap", data, break_.to)

@@ -31,7 +31,7 @@ class Alerts:
     def channel(self, url: str, name: str, keyspace: Keyspace) -> Subscriber:
         """Where they come from; its owner runs it. A new subscription alerts all: some may have been missed."""
         subscriber = Subscriber(url, name, lambda _channel, task: self._tell(task), lambda _channel: self._tell_all())
-        subscriber.subscribe(keyspace.control)
+        subscriber.subscribe(keyspace.control.encode())
         return subscriber
 
     def _tell(self, task: bytes) -> None:

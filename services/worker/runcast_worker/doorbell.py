@@ -80,7 +80,7 @@ class Doorbell(Worker):
     def wake_channel(self, url: str, name: str, keys: QueueKeys) -> Subscriber:
         """What wakes this doorbell; its owner runs it. A new subscription wakes too: rings may have been missed."""
         subscriber = Subscriber(url, name, lambda _channel, _data: self.wake(), lambda _channel: self.wake())
-        subscriber.subscribe(keys.wake)
+        subscriber.subscribe(keys.wake.encode())
         return subscriber
 
     async def main(self) -> None:

@@ -1,0 +1,65 @@
+"""The streams in the OpenAPI document: they are plain ASGI, which FastAPI knows nothing of."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from runcast_service.problem import MEDIA_TYPE
+
+_CURSOR = {
+    "name": "last_event_id",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "An event id, `earliest` (default) or `latest`.",
+    "example": "1763640000000-12",
+}
+_HEADER = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The cursor of an automatic reconnect; wins over the query.",
+}
+_TYPES = {
+    "name": "types",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Only these event types, separated by commas.",
+    "example": "output",
+}
+_TASK = {
+    "name": "task_id",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Only this task's events.",
+}
+
+
+def describe_streams(app: FastAPI) -> None:
+    """Have `app` describe what it does not route."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = original()
+        document["paths"].setdefault("/stream/sessions/{session_id}", _path("session", "Follow a session", [_TASK]))
+        document["paths"].setdefault("/stream/tasks/{task_id}", _path("task", "Follow a task to its end", []))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _path(kind: str, summary: str, more: list[dict[str, Any]]) -> dict[str, Any]:
+    name = {"name": f"{kind}_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    problem = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+    return {
+        "get": {
+            "tags": ["stream"],
+            "summary": summary,
+            "operationId": f"streams_{kind}",
+            "parameters": [name, _HEADER, _CURSOR, _TYPES, *more],
+            "responses": {
+                "200": {"description": "Server-sent events, without end", "content": {"text/event-stream": {}}},
+                "204": {"description": "Nothing will ever follow the cursor: do not reconnect"},
+                **dict.fromkeys(("400", "404", "429", "503"), problem),
+            },
+        }
+    }

@@ -1,0 +1,94 @@
+"""uvicorn's HTTP protocol, with one thing more in the scope: a connection's transport, for who has answered.
+
+A route authorises and sends the response start through ASGI like any other; then it may take the transport, as uvicorn
+itself gives it to a WebSocket protocol. From there a delivery costs one write, and a connection no task, no queue and
+no parser. What of uvicorn this relies on is named here alone; tests/gateway/test_handover.py and the range of versions
+in pyproject.toml hold it.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from runcast_gateway.transports.framing import CHUNKED, PLAIN, Framing
+
+HANDOVER = "runcast.handover"
+
+
+class Receiver(asyncio.Protocol):
+    """What a transport may be handed to. uvicorn calls `shutdown` when it is told to stop; it waits for `leave`."""
+
+    __slots__ = ("_among",)
+
+    def __init__(self) -> None:
+        self._among: set[Any] | None = None
+
+    def enter(self, among: set[Any]) -> None:
+        """Be counted among the server's open connections."""
+        self._among = among
+        among.add(self)
+
+    def leave(self) -> None:
+        if self._among is not None:
+            self._among.discard(self)
+
+    def shutdown(self) -> None:
+        """Open streams are drained by their own registry, which spreads their ends."""
+
+
+class Handover:
+    """One request's offer. `prepare` before the response start is sent; `take` right after."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: "StreamProtocol", cycle: RequestResponseCycle) -> None:
+        self._protocol, self._cycle = protocol, cycle
+
+    def prepare(self) -> None:
+        """An HTTP/1.0 client knows no chunks, which uvicorn would announce all the same."""
+        if self._cycle.scope["http_version"] == "1.0":
+            self._cycle.chunked_encoding = False
+
+    @property
+    def framing(self) -> Framing | None:
+        """How to frame, once the response has started. None: there is nothing to take, because the client is gone or a
+        middleware holds the response start back."""
+        cycle = self._cycle
+        if not cycle.response_started or cycle.disconnected or self._protocol.transport.is_closing():
+            return None
+        return CHUNKED if cycle.chunked_encoding else PLAIN
+
+    def take(self, receiver: Receiver) -> asyncio.Transport:
+        """The transport, which from now on tells `receiver`. What the client may have sent after its request is
+        dropped."""
+        protocol, cycle = self._protocol, self._cycle
+        transport = protocol.transport
+        cycle.response_complete = True  # else run_asgi takes the return of the application for a broken response
+        protocol.pipeline.clear()
+        protocol.flow.resume_reading()  # a paused transport never hears the client leave
+        protocol._unset_keepalive_if_required()
+        protocol.connections.discard(protocol)
+        receiver.enter(protocol.connections)
+        transport.set_protocol(receiver)
+        if protocol.flow.write_paused:  # nobody would tell the receiver
+            receiver.pause_writing()
+        protocol.let_go(cycle)
+        return transport
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """Offers `scope["extensions"]["runcast.handover"]`, a Handover."""
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            offered: Any = {HANDOVER: Handover(self, self.cycle)}
+            self.scope["extensions"] = (self.scope.get("extensions") or {}) | offered
+
+    def let_go(self, cycle: RequestResponseCycle) -> None:
+        """Nobody needs this object any more: leave no cycle of references behind that keeps 4 KB until a collection."""
+        self.parser = self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]
+        cycle.flow = cycle.transport = None  # type: ignore[assignment]
+        self.transport = None  # type: ignore[assignment]
