@@ -16,6 +16,11 @@ import uvicorn
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 4096
+"""Connections that wait to be accepted: a few thousand clients come back at once when a process ended."""
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Of a WebSocket client."""
+
 
 class Server(uvicorn.Server):
     """Calls `on_exit` once, at the first SIGTERM or SIGINT, before uvicorn stops accepting. `listening`: set when the
@@ -49,12 +54,15 @@ def serve(
     on_exit: Callable[[], None] | None = None,
     grace_s: int = 10,
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    ws: Literal["none", "websockets-sansio"] = "none",
     listening: asyncio.Event | None = None,
+    bound: socket.socket | None = None,
 ) -> None:
     """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143.
     `http`: another protocol class than uvicorn's own. `listening`: set when the client port is open; a process that is
-    not reachable yet must not say that it is ready."""
-    Server(_config(app, host, port, lifespan="on", http=http, grace_s=grace_s), on_exit, listening).run()
+    not reachable yet must not say that it is ready. `bound`: a socket that has this address already."""
+    config = _config(app, host, port, lifespan="on", http=http, ws=ws, grace_s=grace_s)
+    Server(config, on_exit, listening).run(None if bound is None else [bound])
 
 
 def _config(
@@ -64,6 +72,7 @@ def _config(
     *,
     lifespan: Literal["on", "off"],
     http: type[asyncio.Protocol] | Literal["auto"],
+    ws: Literal["none", "websockets-sansio"] = "none",
     grace_s: int,
 ) -> uvicorn.Config:
     return uvicorn.Config(
@@ -76,8 +85,10 @@ def _config(
         date_header=False,
         timeout_graceful_shutdown=grace_s,
         lifespan=lifespan,
-        ws="none",
+        ws=ws,
+        ws_max_size=MAX_MESSAGE_BYTES,
         http=http,
+        backlog=BACKLOG,
         # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
         proxy_headers=False,
     )
@@ -95,7 +106,8 @@ class PortTaken(OSError):
     """The address to listen on cannot be had."""
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket that has this address. Raises PortTaken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,14 +130,15 @@ class SideServer:
         *,
         lifespan: Literal["on", "off"] = "off",
         http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+        ws: Literal["none", "websockets-sansio"] = "none",
     ) -> None:
-        self._server = _NoSignals(_config(app, host, port, lifespan=lifespan, http=http, grace_s=2))
+        self._server = _NoSignals(_config(app, host, port, lifespan=lifespan, http=http, ws=ws, grace_s=2))
         self._host, self._port = host, port
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "SideServer":
         # Bound here: uvicorn would end the whole process with a bare exit code when the port is taken.
-        listening = _bind(self._host, self._port)
+        listening = bind(self._host, self._port)
         self._task = asyncio.create_task(self._server.serve([listening]), name="side server")
         while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)

@@ -6,6 +6,7 @@ import sys
 from pydantic import ValidationError
 
 from runcast_gateway.app import create_app
+from runcast_gateway.listener import listen
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.transports.handover import StreamProtocol
 from runcast_service.logging import configure_logging
@@ -22,6 +23,10 @@ def main() -> None:
         sys.exit(f"runcast_gateway cannot start: {explain(error)}")
     configure_logging(settings.log_level)
     raise_file_limit(OPEN_FILES)
+    try:
+        bound = listen(settings.host, settings.port)
+    except OSError as error:
+        sys.exit(f"runcast_gateway cannot start: {error}")
     draining, listening = asyncio.Event(), asyncio.Event()
 
     def drain() -> None:
@@ -36,6 +41,7 @@ def main() -> None:
         grace_s=int(settings.drain_s) + 5,
         http=StreamProtocol,
         listening=listening,
+        bound=bound,
     )
 
 

@@ -74,6 +74,7 @@ class Handover:
         if protocol.flow.write_paused:  # nobody would tell the receiver
             receiver.pause_writing()
         protocol.let_go(cycle)
+        del self._protocol, self._cycle  # or the scope, which has this, would keep them, and they it
         return transport
 
 
