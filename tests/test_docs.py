@@ -4,6 +4,7 @@ Each check is a function of a text, so that a made-up bad text shows that it can
 """
 
 import ast
+import asyncio
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -16,7 +17,6 @@ from runcast_api.settings import ApiSettings
 from runcast_events.events import EVENTS
 from runcast_events.states import moves
 from runcast_gateway.app import create_app as create_gateway
-from runcast_gateway.connections import Connections
 from runcast_gateway.settings import GatewaySettings
 from runcast_local.settings import EdgeSettings, StackSettings
 from runcast_service.settings import ServiceSettings
@@ -132,8 +132,8 @@ def test_names() -> set[str]:
 def routes() -> list[str]:
     """Path templates of api and gateway, and the two pages of the api that its document leaves out."""
     api = create_api(ApiSettings.model_construct())
-    gateway = create_gateway(GatewaySettings.model_construct(), Connections(send_timeout_s=1, drain_s=0))
-    return [*api.openapi()["paths"], *gateway.openapi()["paths"], str(api.docs_url), str(api.openapi_url)]
+    gateway = create_gateway(GatewaySettings.model_construct(), asyncio.Event())
+    return [*api.openapi()["paths"], *gateway.rest.openapi()["paths"], str(api.docs_url), str(api.openapi_url)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

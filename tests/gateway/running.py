@@ -59,6 +59,7 @@ class Client:
     path: str
     cursor: str = ""
     params: dict[str, str] = field(default_factory=dict)
+    encoding: str = "identity"
     seen: list[Seen] = field(default_factory=list)
     blocks: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
     status: int = 0
@@ -66,7 +67,7 @@ class Client:
 
     async def read(self, *, stop_after: int | None = None, until: str | None = None, timeout_s: float = 20) -> None:
         """Connect from the cursor and read until `stop_after` events, an event of type `until`, or the end."""
-        headers = {"Last-Event-ID": self.cursor} if self.cursor else {}
+        headers = {"Accept-Encoding": self.encoding} | ({"Last-Event-ID": self.cursor} if self.cursor else {})
         count = 0
         async with (
             asyncio.timeout(timeout_s),

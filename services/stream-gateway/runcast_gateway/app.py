@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from runcast_events.hub import Hub
 from runcast_events.ids import DEFAULT_TENANT
@@ -34,7 +34,9 @@ READ_TIMEOUT_S = 3.0
 """Twice this is below the heartbeat: a stream must not fall silent because the store hangs."""
 
 
-def create_app(settings: GatewaySettings, draining: asyncio.Event, listening: asyncio.Event | None = None) -> ASGIApp:
+def create_app(
+    settings: GatewaySettings, draining: asyncio.Event, listening: asyncio.Event | None = None
+) -> "StreamsFirst":
     """`draining`: set by whoever owns the process when it is told to end. `listening`: set by the server."""
 
     @asynccontextmanager
@@ -89,8 +91,8 @@ def create_app(settings: GatewaySettings, draining: asyncio.Event, listening: as
 class StreamsFirst:
     """Streams go the short way; everything else is FastAPI's."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
+    def __init__(self, rest: FastAPI) -> None:
+        self.rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -98,7 +100,7 @@ class StreamsFirst:
             if len(path) == 4 and path[1] == "stream" and path[2] in ("sessions", "tasks"):
                 await stream(scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        await self.rest(scope, receive, send)
 
 
 async def _drain(draining: asyncio.Event, connections: Connections) -> None:

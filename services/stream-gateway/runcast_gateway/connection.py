@@ -16,7 +16,6 @@ from runcast_events.ids import EventId
 from runcast_gateway.batch import Batch, portions
 from runcast_gateway.group import Group
 from runcast_gateway.replay import Replay, Step
-from runcast_gateway.transports.asgi import AsgiTransport
 from runcast_gateway.transports.handover import Receiver
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Connection(Receiver):
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport",
-        "cursor", "expires_at", "group", "hidden", "paused", "principal", "reason",
+        "cursor", "expires_at", "group", "handed_over", "hidden", "paused", "principal", "reason",
     )  # fmt: skip
 
     def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
@@ -43,22 +42,17 @@ class Connection(Receiver):
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self.expires_at = 0.0
-        self.hidden = self.paused = False
+        self.hidden = self.paused = self.handed_over = False
         self._begun = False
         self.reason = ""
-
-    @property
-    def handed_over(self) -> bool:
-        """Whether it writes to the socket's own transport."""
-        return not isinstance(self._transport, AsgiTransport)
 
     @property
     def live(self) -> bool:
         return self in self.group.members
 
-    def open(self, transport: asyncio.Transport, first: bytes) -> None:
-        """The response has started: say `first`, and begin."""
-        self._transport = transport
+    def open(self, transport: asyncio.Transport, first: bytes, *, handed_over: bool = False) -> None:
+        """The response has started: say `first`, and begin. `handed_over`: the transport is the socket's own."""
+        self._transport, self.handed_over = transport, handed_over
         self._write(first)
         self._go_on()
 

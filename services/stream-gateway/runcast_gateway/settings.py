@@ -22,5 +22,8 @@ class GatewaySettings(HttpSettings):
     """Streams that this process holds at once; more are asked to come back later. Each takes an open file."""
     max_streams_per_principal: Annotated[int, Field(ge=0)] = 0
     """Of these, streams of one caller, which is an address until callers have names; 0: as many as there are."""
+    gzip: bool = True
+    """Whether streams are compressed for clients that ask for it, as browsers do: some seven times fewer bytes, for
+    16 KB a connection and a few microseconds a delivery."""
     retry_ms: Annotated[int, Field(ge=100, le=600_000)] = 2000
     """What clients are told to wait before they reconnect; jittered from this to three times it."""

@@ -24,6 +24,7 @@ from runcast_gateway.state import State
 from runcast_gateway.target import Target
 from runcast_gateway.transports.asgi import AsgiTransport, run_response
 from runcast_gateway.transports.framing import PLAIN
+from runcast_gateway.transports.gzip import GzipTransport, asks_for_gzip
 from runcast_gateway.transports.handover import HANDOVER, Handover
 from runcast_service.problem import Problem
 from runcast_tasks.errors import NotFound
@@ -35,6 +36,7 @@ HEADERS = {
     "connection": "close",
 }
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+_GZIPPED = [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
 
 TASK_QUERY = frozenset({"last_event_id", "types"})
 SESSION_QUERY = TASK_QUERY | {"task_id"}
@@ -162,16 +164,21 @@ async def _channel(state: State, keys: SessionKeys) -> Channel:
 async def _open(state: State, start: Start, scope: Scope, receive: Receive, send: Send) -> None:
     """From the response start on. The connection owns the channel, and gives it back when it is over."""
     connections, settings = state["connections"], state["settings"]
+    gzip = settings.gzip and asks_for_gzip(dict(scope["headers"]).get(b"accept-encoding", b""))
     handover: Handover | None = (scope.get("extensions") or {}).get(HANDOVER)
     if handover is not None:
         handover.prepare()
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS + _GZIPPED * gzip})
     except BaseException:
         state["hub"].unwatch(start.channel)
         raise
+    if handover is not None and handover.left:
+        state["hub"].unwatch(start.channel)
+        return
     framing = handover.framing if handover is not None else None
-    connection = connections.enter(start.channel, start.target, framing or PLAIN, start.cursor, principal_of(scope))
+    shared = framing if framing is not None and not gzip else PLAIN
+    connection = connections.enter(start.channel, start.target, shared, start.cursor, principal_of(scope))
     state["metrics"].opened.labels("task" if start.target.task_id else "session").inc()
     data = {
         "session_id": start.target.session_id,
@@ -181,15 +188,16 @@ async def _open(state: State, start: Start, scope: Scope, receive: Receive, send
     }
     first = start.target.dialect.control("connected", data, start.cursor, _jittered(settings.retry_ms))
     if handover is not None and framing is not None:
-        connection.open(handover.take(connection), first)
+        transport = handover.take(connection)
+        connection.open(GzipTransport(transport, framing) if gzip else transport, first, handed_over=True)
         return
 
     async def write(data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
 
-    transport = AsgiTransport(connection, write)
-    connection.open(transport, first)
-    await run_response(connection, transport, receive, send)
+    through_send = AsgiTransport(connection, write)
+    connection.open(GzipTransport(through_send, PLAIN) if gzip else through_send, first)
+    await run_response(connection, through_send, receive, send)
 
 
 def principal_of(scope: Scope) -> str:

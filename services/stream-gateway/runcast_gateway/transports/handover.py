@@ -51,13 +51,16 @@ class Handover:
             self._cycle.chunked_encoding = False
 
     @property
+    def left(self) -> bool:
+        """The client is gone, or was sent away for what it sent after its request."""
+        return self._cycle.disconnected or self._protocol.transport.is_closing()
+
+    @property
     def framing(self) -> Framing | None:
-        """How to frame, once the response has started. None: there is nothing to take, because the client is gone or a
-        middleware holds the response start back."""
-        cycle = self._cycle
-        if not cycle.response_started or cycle.disconnected or self._protocol.transport.is_closing():
+        """How to frame, once the response has started. None: a middleware holds the response start back."""
+        if not self._cycle.response_started:
             return None
-        return CHUNKED if cycle.chunked_encoding else PLAIN
+        return CHUNKED if self._cycle.chunked_encoding else PLAIN
 
     def take(self, receiver: Receiver) -> asyncio.Transport:
         """The transport, which from now on tells `receiver`. What the client may have sent after its request is
