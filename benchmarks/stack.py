@@ -3,6 +3,7 @@
 import http.client
 import os
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -123,9 +124,10 @@ class Stack:
         self.api_port = free_port()
         return self._service("api", ("-m", "runcast_api"), self.api_port)
 
-    def gateway(self) -> Process:
+    def gateway(self, name: str = "gateway") -> Process:
+        """`gateway_port` is that of the last one."""
         self.gateway_port = free_port()
-        return self._service("gateway", ("-m", "runcast_gateway"), self.gateway_port)
+        return self._service(name, ("-m", "runcast_gateway"), self.gateway_port)
 
     def worker(self, *arguments: str) -> Process:
         """`arguments`: to Python, where it is not the plain worker."""
@@ -137,6 +139,17 @@ class Stack:
         process = self._start("model", command, self._cores and self._cores[1])
         self._wait(process, lambda: _healthy(port, "/v1/models"))
         return process
+
+    def peer(self, name: str, command: tuple[str, ...], port: int) -> Process:
+        """Another program that is measured: it serves when its port takes connections."""
+        process = self._start(name, command, self._cores and self._cores[0])
+        self._wait(process, lambda: _listens(port))
+        return process
+
+    @property
+    def folder(self) -> Path:
+        """Ends with the stack."""
+        return self._folder
 
     def _service(self, name: str, arguments: tuple[str, ...], port: int) -> Process:
         admin = free_port()
@@ -167,6 +180,14 @@ class Stack:
             if not process.running or time.monotonic() > deadline:
                 raise NotReady(f"{process.name} does not serve; its last lines:\n{process.said()}")
             time.sleep(0.02)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _healthy(port: int, path: str) -> bool:

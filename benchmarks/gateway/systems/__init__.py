@@ -1,0 +1,1 @@
+"""The gateway and its peers, each behind the same four questions: system.py."""
