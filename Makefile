@@ -44,8 +44,8 @@ format: setup ## what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## the benchmarks; how to read them: benchmarks/README.md
-	@$(BIN)/python -m benchmarks
+bench: setup ## the gateway beside its peers; how to read it, and the other benchmarks: benchmarks/README.md
+	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 
 lock: ## resolve requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
-from benchmarks import append, cancel, churn, delivery, model, replay, start, takeover, tasks
+from benchmarks import append, cancel, model, start, takeover, tasks
 from benchmarks.figures import Report, machine
+from benchmarks.gateway import comparison
+from benchmarks.gateway.programs import NoCompiler
 from benchmarks.stack import NotReady
 from runcast_local.errors import NoStore
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
     "start": start.run,
     "append": append.run,
-    "delivery": delivery.run,
-    "replay": replay.run,
-    "churn": churn.run,
+    "gateway": comparison.run,
     "cancel": cancel.run,
     "takeover": takeover.run,
     "tasks": tasks.run,
@@ -38,7 +38,7 @@ def main() -> None:
         print(f"# {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}, Python {sys.version.split()[0]}\n")
     try:
         right = [_run(name, arguments.json) for name in names]
-    except (NoStore, NotReady, ConnectionError, TimeoutError) as error:
+    except (NoStore, NoCompiler, NotReady, ConnectionError, TimeoutError) as error:
         sys.exit(f"benchmarks: {type(error).__name__}: {error}")
     sys.exit(0 if all(right) else "benchmarks: something was wrong, not slow: see the bars")
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Bar, Report
-from benchmarks.gateway import bars
+from benchmarks.gateway import bars, plots
 from benchmarks.gateway.bars import LIMITS, OURS
 from benchmarks.gateway.measurements import CPU
 from benchmarks.gateway.results import Results, Run
@@ -19,7 +19,7 @@ from benchmarks.gateway.systems.nchan import Nchan
 from benchmarks.gateway.systems.ours import Ours
 from benchmarks.gateway.systems.system import System
 from benchmarks.gateway.workloads import NAMES, WORKLOADS, Workload
-from benchmarks.rounds import OTHERS, QUIET
+from benchmarks.others import OTHERS, QUIET
 
 ROUNDS = 5
 SYSTEMS: Mapping[str, System] = {system.name: system for system in (Ours(), Nchan(), Floor(), Naive())}
@@ -38,7 +38,8 @@ def compare(
     """A line of JSON for each run goes to a file in RESULTS. Raises NoCompiler, NoStore."""
     results = Results()
     RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"gateway-{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+    name = RESULTS / f"gateway-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    file = name.with_suffix(".jsonl")
     with tempfile.TemporaryDirectory(prefix="runcast-bench-") as folder, file.open("w") as lines:
         for run, outcome in series(workloads, systems, rounds, Path(folder)):
             results.runs.append(run)
@@ -51,6 +52,7 @@ def compare(
             print(_progress(run, rounds), file=sys.stderr, flush=True)
     report = report_of(results, workloads, systems)
     report.notes.append(f"medians of {rounds}; every run is in {file}")
+    report.notes.append(plots.draw(results, name))
     return report
 
 
@@ -81,7 +83,7 @@ def _beside(results: Results, cell: tuple[str, str]) -> dict[str, float]:
     if NAMES[cell[0]].mode != "live":
         return {}
     ratio = results.ratio(cell, (cell[0], BESIDE), CPU)
-    return {f"CPU, x {BESIDE}": float("nan") if ratio is None else ratio}
+    return {} if ratio is None else {f"CPU, x {BESIDE}": ratio}
 
 
 def _left_out(workloads: Sequence[Workload], systems: Sequence[System]) -> list[str]:

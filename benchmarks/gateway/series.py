@@ -1,23 +1,22 @@
 """Rounds of all systems in turns: what is compared was measured in the same minutes."""
 
-import resource
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
-from benchmarks.figures import cpu_s
 from benchmarks.gateway import client, measurements, plan
 from benchmarks.gateway.client import Outcome
 from benchmarks.gateway.programs import compile_load
 from benchmarks.gateway.results import Run
 from benchmarks.gateway.systems.system import Running, System
 from benchmarks.gateway.workloads import Workload
-from benchmarks.rounds import OTHERS, busy_s
+from benchmarks.others import OTHERS, beside_others
 from benchmarks.stack import NotReady, Stack
 
 WARM_CLIENTS = 50
+GONE_S = 10.0
 
 
 def series(
@@ -47,10 +46,14 @@ def _run(workload: Workload, system: System, number: int, folder: Path) -> tuple
         with Stack() as stack:
             running = system.start(stack, workload, folder)
             _prepare(program, stack.folder, workload, running)
-            outcome, others = _beside_others(running, lambda: client.run(program, stack.folder, workload, running))
+            outcome, others = beside_others(
+                [*running.pids, *running.store_pids],
+                lambda: client.run(program, stack.folder, workload, running),
+            )
+            wrong = client.wrong(outcome) or _left_open(running)
     except (NotReady, ConnectionError, TimeoutError, subprocess.TimeoutExpired) as error:
         return Run(cell, number, {}, f"{type(error).__name__}: {error}"), {}
-    if wrong := client.wrong(outcome):
+    if wrong:
         return Run(cell, number, {}, wrong), outcome
     return Run(cell, number, {**measurements.figures(workload, outcome), OTHERS: others}), outcome
 
@@ -65,15 +68,11 @@ def _prepare(program: Path, folder: Path, workload: Workload, running: Running) 
         client.run(program, folder, replace(workload, clients=few, sessions=few, leave=True), running)
 
 
-def _beside_others(running: Running, work: Callable[[], Outcome]) -> tuple[Outcome, float]:
-    """The outcome, and the cores that others took."""
-    pids = [*running.pids, *running.store_pids]
-    began, busy, ours = monotonic(), busy_s(), sum(map(cpu_s, pids)) + _children_s()
-    outcome = work()
-    others = busy_s() - busy - (sum(map(cpu_s, pids)) + _children_s() - ours)
-    return outcome, max(0.0, others / (monotonic() - began))
-
-
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _left_open(running: Running) -> str:
+    """What is wrong when all clients are gone; they may still be on their way out."""
+    deadline = monotonic() + GONE_S
+    while running.open_streams and (left := running.open_streams()):
+        if monotonic() > deadline:
+            return f"{left} streams are still open after their clients are gone"
+        sleep(0.05)
+    return ""

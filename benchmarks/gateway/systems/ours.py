@@ -2,18 +2,19 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import cast
+from urllib.request import urlopen
 
 import hiredis
 from redis.asyncio import Redis
-from redis.typing import EncodableT
 
 from benchmarks.gateway.plan import SessionPlan, session_name, stamp
 from benchmarks.gateway.systems.system import Running
 from benchmarks.gateway.workloads import Workload
-from benchmarks.stack import Stack
+from benchmarks.stack import LOOPBACK, Stack
 from benchmarks.writers import Writer, open_writers
 from runcast_events.log import EventLog
 from runcast_events.redis import connect
@@ -48,6 +49,7 @@ class Ours:
             greeting="connected",
             cursor=cursor,
             first_sequence=sequence,
+            open_streams=lambda: sum(map(_open_streams, ports)),
         )
 
 
@@ -60,7 +62,7 @@ class _Recorder:
     def register_script(self, text: str) -> Callable[..., Awaitable[object]]:
         digest = hashlib.sha1(text.encode()).hexdigest()
 
-        async def call(keys: Sequence[str], args: Sequence[EncodableT]) -> object:
+        async def call(keys: Sequence[str], args: Sequence[str | bytes | int]) -> object:
             self.command = hiredis.pack_command(("EVALSHA", digest, len(keys), *keys, *args))
             return [b"OK", b"1-1", b"1-1", b"0", b""]
 
@@ -77,7 +79,7 @@ async def _written(redis_url: str, workload: Workload) -> tuple[list[SessionPlan
         begun = writer.begin("bench")
         appended = await log.append(writer.hold, 1, begun)
         cursor, sequence = cursor or str(appended.last), len(begun) + 1
-        plans.append(await _plan(recorded, recorder, writer, index, "" if workload.resumes else "latest"))
+        plans.append(await _plan(recorded, recorder, writer, index, "" if workload.missed else "latest"))
     await redis.aclose()
     return plans, cursor, sequence
 
@@ -88,6 +90,11 @@ async def _plan(log: EventLog, recorder: _Recorder, writer: Writer, index: int, 
     argument = b"$%d\r\n%d\r\n" % (len(str(SEQUENCE)), SEQUENCE)
     head, _, tail = recorder.command.partition(argument)
     return SessionPlan(_path(index, cursor), event.payload, head, tail)
+
+
+def _open_streams(port: int) -> int:
+    with urlopen(f"http://{LOOPBACK}:{port}/stream/stats", timeout=5) as answer:
+        return int(json.load(answer)["connections"])
 
 
 def _path(index: int, cursor: str = "") -> str:

@@ -1,6 +1,6 @@
 """What is measured: started on the first core, and what the load client has to know of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ class Running:
 
     `acknowledged`: what stands in the one line that answers a published event. `first_sequence`: of the first event of
     each session. `cursor`: the Last-Event-ID from which a client has missed everything; empty where none is needed.
+    `open_streams`: how many it believes to have, where it says so.
     """
 
     ports: Sequence[int]
@@ -27,6 +28,7 @@ class Running:
     greeting: str = ""
     cursor: str = ""
     first_sequence: int = 0
+    open_streams: Callable[[], int] | None = None
 
 
 class System(Protocol):
