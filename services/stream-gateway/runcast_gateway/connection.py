@@ -115,7 +115,8 @@ class Connection(Receiver):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop(self.reason or "gone")
-        self._transport = None
+        # A task that was cancelled keeps what it had read, and that us: 256 KiB until a collection, which is rare.
+        self._transport = self._catching_up = None
         self.leave()
         self._connections.closed(self)
 
