@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
-from benchmarks import append, cancel, model, start, takeover, tasks
+from benchmarks import append, cancel, model, slow, start, takeover, tasks
 from benchmarks.figures import Report, machine
 from benchmarks.gateway import comparison
 from benchmarks.gateway.programs import NoCompiler
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "start": start.run,
     "append": append.run,
     "gateway": comparison.run,
+    "slow": slow.run,
     "cancel": cancel.run,
     "takeover": takeover.run,
     "tasks": tasks.run,
