@@ -66,9 +66,10 @@ class Channel:
     def publish(self, publication: Publication) -> bool:
         """Give away a publication that continues exactly at the cursor; False where it does not, or carries nothing.
         What the append script publishes is whole in itself."""
-        if publication.prev != self.raw_cursor or not publication.entries:
+        prev, last, at_ms, entries, total_bytes = publication
+        if prev != self.raw_cursor or not entries:
             return False
-        self._give(publication.entries, publication.last, publication.at_ms, publication.total_bytes)
+        self._give(entries, last, at_ms, total_bytes)
         return True
 
     def deliver(self, entries: Iterable[Entry]) -> int:

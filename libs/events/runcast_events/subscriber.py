@@ -45,22 +45,23 @@ class Messages(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = monotonic()
-        self._reader.feed(data)
+        next_of = self._reader.gets
         try:
-            while (message := self._reader.gets()) is not False:
-                self._take(message)
+            self._reader.feed(data)
+            while (message := next_of()) is not False:
+                if type(message) is list and message[0] == b"message":
+                    self._on_message(message[1], message[2])
+                else:
+                    self._answer(message)
         except Exception as error:
             self._end(error)
 
-    def _take(self, message: object) -> None:
+    def _answer(self, message: object) -> None:
+        """To a command. A PONG is a list where something is subscribed, and bytes where nothing is."""
         if isinstance(message, hiredis.ReplyError):
             raise message
-        if isinstance(message, list):  # else the PONG of a connection without a subscription
-            kind = message[0]
-            if kind == b"message":
-                self._on_message(message[1], message[2])
-            elif kind == b"subscribe":
-                self._on_subscribed(message[1])
+        if isinstance(message, list) and message[0] == b"subscribe":
+            self._on_subscribed(message[1])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc or ConnectionError("the store closed the connection"))

@@ -33,7 +33,8 @@ class Group:
     framed bytes to it; `users` counts everybody who may become one."""
 
     __slots__ = (
-        "_deliveries", "channel", "framing", "heartbeat_s", "hidden_since", "members", "target", "users", "wrote_at"
+        "_deliveries", "_whole", "channel", "framing", "heartbeat_s",
+        "hidden_since", "members", "target", "users", "wrote_at",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +42,7 @@ class Group:
     ) -> None:
         self.channel, self.target, self.framing = channel, target, framing
         self._deliveries = deliveries
+        self._whole = target.whole
         self.heartbeat_s = heartbeat_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self.members: dict[Member, Callable[[bytes], None]] = {}
         self.users = 0
@@ -51,6 +53,10 @@ class Group:
     def deliver(self, entries: list[RawEntry], at_ms: int) -> None:
         members = tuple(self.members)
         if not members:
+            return
+        if self._whole and entries[-1].type != b"session_deleted":  # nearly all there is to deliver
+            size = self._write(b"".join(self.target.dialect.events(entries)))
+            self._deliveries.note(at_ms, len(entries), size, len(members))
             return
         batch = Batch(self.target, b"")
         batch.add(entries)

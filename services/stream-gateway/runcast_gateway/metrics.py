@@ -14,6 +14,9 @@ from runcast_events.hub import Hub
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 
+MANY = 16
+
+
 class Metrics:
     """One per process, on a registry of its own."""
 
@@ -52,24 +55,22 @@ class LiveDeliveries:
         self.events = self.bytes = 0
         self._sum_s = 0.0
         self._counts = [0] * (len(BUCKETS_S) + 1)
-        self._noted: list[tuple[int, int]] = []
 
     def note(self, at_ms: int, events: int, size: int, clients: int) -> None:
         """A batch of `events`, the last of which was appended at `at_ms`, was written to `clients`."""
         self.events += events * clients
         self.bytes += size * clients
-        if not self._noted:
-            # What is written in this turn of the event loop reaches the sockets at its end.
-            asyncio.get_running_loop().call_soon(self._observe)
-        self._noted.append((at_ms, clients))
+        if clients < MANY:
+            self._observe(at_ms, clients)
+        else:
+            # The sockets are written to at the end of this turn of the event loop, which then takes its time. (For a
+            # few it does not, and another turn would cost more than the delivery.)
+            asyncio.get_running_loop().call_soon(self._observe, at_ms, clients)
 
-    def _observe(self) -> None:
-        now = time()
-        for at_ms, clients in self._noted:
-            took_s = max(0.0, now - at_ms / 1000)
-            self._counts[bisect_left(BUCKETS_S, took_s)] += clients
-            self._sum_s += took_s * clients
-        self._noted.clear()
+    def _observe(self, at_ms: int, clients: int) -> None:
+        took_s = max(0.0, time() - at_ms / 1000)
+        self._counts[bisect_left(BUCKETS_S, took_s)] += clients
+        self._sum_s += took_s * clients
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily("runcast_events_delivered", "Events sent to live clients.", self.events)
