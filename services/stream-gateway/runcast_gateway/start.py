@@ -1,0 +1,146 @@
+"""Where a stream begins: what a request asks for, checked, and the log's channel. The same for all ways to a client."""
+
+import random
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl
+
+from starlette.types import Scope
+
+from runcast_events.channel import Channel
+from runcast_events.errors import BrokenLog, InvalidId
+from runcast_events.ids import DEFAULT_TENANT, EventId, check_session_id, session_of
+from runcast_events.keys import SessionKeys
+from runcast_gateway import sse
+from runcast_gateway.connection import Connection
+from runcast_gateway.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
+from runcast_gateway.dialect import Dialect
+from runcast_gateway.state import State
+from runcast_gateway.target import Target
+from runcast_gateway.transports.framing import Framing
+from runcast_service.problem import Problem
+from runcast_tasks.errors import NotFound
+
+MAX_FIELDS = 20
+STORE_S = 6.0
+"""How long a client waits for the store before it is asked to come back."""
+
+Kind = Literal["session", "task"]
+
+
+@dataclass(slots=True)
+class Start:
+    """What a request comes to; its channel is to be given back. `over`: nothing will ever follow the cursor."""
+
+    channel: Channel
+    target: Target
+    cursor: EventId
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for, as it says it: `name` is the session's or the task's id; `query` has `last_event_id`,
+    `types` and, of a session, `task_id`, or less."""
+
+    kind: Kind
+    name: str
+    query: dict[str, str]
+    last_event_id: bytes | None
+    dialect: Dialect = sse
+
+
+async def start(state: State, asked: Asked) -> Start:
+    """Raises Problem, RedisError, OSError. The caller bounds the wait."""
+    try:
+        session_id = check_session_id(asked.name) if asked.kind == "session" else session_of(asked.name)
+    except InvalidId as error:
+        raise Problem(400, "invalid_id", str(error)) from None
+    query, header = asked.query, asked.last_event_id
+    cursor = parse_cursor(None if header is None else header.decode("latin-1"), query.get("last_event_id"))
+    keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
+    if asked.kind == "session":
+        shown = parse_filter(session_id, query.get("types"), query.get("task_id")) if query else EVERYTHING
+        channel = await _channel(state, keys)
+        over = channel.deleted is not None and (cursor is None or cursor >= channel.deleted)
+        target = Target(keys, session_id, shown, dialect=asked.dialect)
+        return Start(channel, target, channel.cursor if cursor is None else cursor, over)
+    shown = Filter(parse_filter(session_id, query.get("types"), None).types, asked.name)
+    try:
+        record = await state["records"].task(asked.name)
+    except NotFound as error:
+        raise Problem(404, "not_found", str(error)) from None
+    channel = await _channel(state, keys)
+    over = record.terminal_id is not None and (cursor is None or cursor >= record.terminal_id)
+    begin = channel.cursor if cursor is None else max(cursor, record.after_id)
+    return Start(channel, Target(keys, session_id, shown, asked.name, asked.dialect), begin, over)
+
+
+def read_query(scope: Scope) -> dict[str, str]:
+    """Raises Problem."""
+    try:
+        return dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise Problem(400, "invalid_query", f"expected UTF-8 text and at most {MAX_FIELDS} parameters") from None
+
+
+def overload(state: State, principal: str) -> Problem | None:
+    """Why this caller gets no stream now, if so: there are as many as may be."""
+    reason = state["connections"].refusal(principal)
+    if reason is None:
+        return None
+    state["metrics"].refused.labels(reason).inc()
+    detail = "this gateway has as many streams as it may; try again" if reason == "process_full" else (
+        "you have as many streams as one caller may; close one, or try again"
+    )  # fmt: skip
+    return Problem(503 if reason == "process_full" else 429, reason, detail, headers={"Retry-After": "5"})
+
+
+def unavailable() -> Problem:
+    """The store does not answer."""
+    detail = "the store cannot be reached; try again"
+    return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"})
+
+
+def enter(state: State, begun: Start, framing: Framing, scope: Scope) -> Connection:
+    """A connection, which owns the channel from here on and gives it back when it is over."""
+    state["metrics"].opened.labels("task" if begun.target.task_id else "session").inc()
+    return state["connections"].enter(begun.channel, begun.target, framing, begun.cursor, principal_of(scope))
+
+
+def connected(state: State, begun: Start) -> bytes:
+    """The first frame of a stream."""
+    data = {
+        "session_id": begun.target.session_id,
+        "cursor": str(begun.cursor),
+        "server": state["server"],
+        "client_id": secrets.token_hex(8),
+    }
+    return begun.target.dialect.control("connected", data, begun.cursor, jittered(state["settings"].retry_ms))
+
+
+def principal_of(scope: Scope) -> str:
+    """Whose streams are counted together: an address, until callers have names."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def jittered(retry_ms: int) -> int:
+    return int(retry_ms * random.uniform(1, 3))  # noqa: S311 - spreads clients
+
+
+async def _channel(state: State, keys: SessionKeys) -> Channel:
+    """The log's channel, watched, with a cursor. Raises Problem, TimeoutError from outside."""
+    hub = state["hub"]
+    channel = hub.watch(keys)
+    try:
+        await hub.started(channel)
+    except BrokenLog:
+        hub.unwatch(channel)
+        detail = "the store has something else in the place of this log; it was logged"
+        raise Problem(500, "broken_log", detail) from None
+    except BaseException:
+        hub.unwatch(channel)
+        raise
+    return channel
