@@ -4,7 +4,7 @@ A `detail` says what was wrong and what was expected. Nothing of the process sho
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -50,8 +50,9 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.code, self.detail, self.headers, self.extra = status, code, detail, headers, extra
 
-    def response(self) -> Response:
-        document = {
+    @property
+    def document(self) -> dict[str, object]:
+        return {
             "type": f"https://runcast.dev/problems/{self.code}",
             "title": self.code.replace("_", " ").capitalize(),
             "status": self.status,
@@ -59,7 +60,17 @@ class Problem(Exception):
             "detail": self.detail,
             **self.extra,
         }
-        return JSONResponse(document, self.status, dict(self.headers or {}), MEDIA_TYPE)
+
+    def response(self) -> Response:
+        return JSONResponse(self.document, self.status, dict(self.headers or {}), MEDIA_TYPE)
+
+
+def invalid_fields(code: str, errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """What pydantic found wrong, as a 422."""
+    told = [{"loc": [_short(part) for part in each["loc"]], "msg": each["msg"]} for each in errors[:MAX_ERRORS]]
+    first = told[0]
+    detail = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    return Problem(422, code, detail, errors=told)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -80,10 +91,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        errors = [{"loc": [_short(part) for part in e["loc"]], "msg": e["msg"]} for e in error.errors()[:MAX_ERRORS]]
-        first = errors[0]
-        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        return Problem(422, "invalid_request", detail, errors=errors).response()
+        return invalid_fields("invalid_request", error.errors()).response()
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:

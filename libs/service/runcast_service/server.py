@@ -9,6 +9,7 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
 
@@ -20,6 +21,14 @@ BACKLOG = 4096
 """Connections that wait to be accepted: a few thousand clients come back at once when a process ended."""
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of a WebSocket client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A WebSocket client is pinged this often, and given up when it has not answered for so long."""
+
+    interval_s: float
+    timeout_s: float
 
 
 class Server(uvicorn.Server):
@@ -54,14 +63,16 @@ def serve(
     on_exit: Callable[[], None] | None = None,
     grace_s: int = 10,
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
-    ws: Literal["none", "websockets-sansio"] = "none",
+    ws: type[asyncio.Protocol] | Literal["none"] = "none",
+    ping: Ping | None = None,
     listening: asyncio.Event | None = None,
     bound: socket.socket | None = None,
 ) -> None:
     """Run until a signal; open requests get `grace_s`. uvicorn re-raises the signal: SIGTERM ends as exit 143.
-    `http`: another protocol class than uvicorn's own. `listening`: set when the client port is open; a process that is
-    not reachable yet must not say that it is ready. `bound`: a socket that has this address already."""
-    config = _config(app, host, port, lifespan="on", http=http, ws=ws, grace_s=grace_s)
+    `http`, `ws`: other protocol classes than uvicorn's own. `ping`: of WebSockets. `listening`: set when the client
+    port is open; a process that is not reachable yet must not say that it is ready. `bound`: a socket that has this
+    address already."""
+    config = _config(app, host, port, lifespan="on", http=http, ws=ws, ping=ping, grace_s=grace_s)
     Server(config, on_exit, listening).run(None if bound is None else [bound])
 
 
@@ -72,7 +83,8 @@ def _config(
     *,
     lifespan: Literal["on", "off"],
     http: type[asyncio.Protocol] | Literal["auto"],
-    ws: Literal["none", "websockets-sansio"] = "none",
+    ws: type[asyncio.Protocol] | Literal["none"] = "none",
+    ping: Ping | None = None,
     grace_s: int,
 ) -> uvicorn.Config:
     return uvicorn.Config(
@@ -87,6 +99,9 @@ def _config(
         lifespan=lifespan,
         ws=ws,
         ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_interval=None if ping is None else ping.interval_s,
+        ws_ping_timeout=None if ping is None else ping.timeout_s,
+        ws_per_message_deflate=False,  # a compressor for each client, and no choice of when it is worth that
         http=http,
         backlog=BACKLOG,
         # X-Forwarded-* is anybody's claim until a deployment says which proxies to believe.
@@ -130,9 +145,11 @@ class SideServer:
         *,
         lifespan: Literal["on", "off"] = "off",
         http: type[asyncio.Protocol] | Literal["auto"] = "auto",
-        ws: Literal["none", "websockets-sansio"] = "none",
+        ws: type[asyncio.Protocol] | Literal["none"] = "none",
+        ping: Ping | None = None,
     ) -> None:
-        self._server = _NoSignals(_config(app, host, port, lifespan=lifespan, http=http, ws=ws, grace_s=2))
+        config = _config(app, host, port, lifespan=lifespan, http=http, ws=ws, ping=ping, grace_s=2)
+        self._server = _NoSignals(config)
         self._host, self._port = host, port
         self._task: asyncio.Task[None] | None = None
 
