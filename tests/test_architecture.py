@@ -39,11 +39,13 @@ NEVER = {
     "runcast_agents": r"fastapi|starlette|uvicorn|redis|arq|httpx2",
     "runcast_api": r"runcast_events\.(hub|channel|subscriber|publisher)|runcast_tasks\.claim|httpx2",
     "runcast_worker": r"runcast_events\.(hub|channel)|fastapi",
-    "runcast_gateway": r"runcast_events\.(log|publisher)|runcast_tasks\.(claim|control|queue|submit)|httpx2",
+    "runcast_gateway": r"runcast_events\.(log|publisher)|runcast_tasks\.(claim|control|queue|submit)",
     "runcast_local": r"redis|arq|fastapi",
 }
 """What a part never does, as far as imports tell: the gateway does not write, the api does not stream."""
 ARQ = {"runcast_tasks.queue", "runcast_worker.doorbell"}
+ASKS_THE_API = {"runcast_gateway.api"}
+"""The gateway writes nothing by itself: what its clients want done the api does, and one file asks it."""
 DISTRIBUTIONS = {"pydantic_ai": "pydantic-ai-slim", "pydantic_core": "pydantic", "re2": "google-re2"}
 """Where the import's name is not the distribution's."""
 UNIMPORTED = {"runcast_gateway": {"httptools", "uvloop"}}
@@ -141,6 +143,14 @@ def test_arq_has_two_importers() -> None:
     """The queue and the doorbell: whatever else knew arq would begin to rely on it."""
     found = {name_of(p, path) for p in FOLDERS for path in modules(p) if "arq" in tops(path.read_text())}
     assert found == ARQ
+
+
+def test_the_gateway_asks_the_api_in_one_place() -> None:
+    """Bounds and credentials of what is forwarded are seen on one screen."""
+    found = {
+        name_of("runcast_gateway", path) for path in modules("runcast_gateway") if "httpx2" in tops(path.read_text())
+    }
+    assert found == ASKS_THE_API
 
 
 @pytest.mark.parametrize("package", FOLDERS)

@@ -13,7 +13,8 @@ from runcast_events.ids import EventId
 from runcast_gateway.app import create_app
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.transports.handover import StreamProtocol
-from runcast_service.server import SideServer
+from runcast_gateway.transports.websocket import DrainedWebSocket
+from runcast_service.server import Ping, SideServer
 from tests.history import Seen
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -43,7 +44,15 @@ async def running_gateway(
         {"redis_url": url, "retry_ms": 100, "drain_s": 0.2, "send_timeout_s": 2} | settings
     )
     drain = asyncio.Event()
-    server = SideServer(create_app(config, drain), "127.0.0.1", 0, lifespan="on", http=http)
+    server = SideServer(
+        create_app(config, drain),
+        "127.0.0.1",
+        0,
+        lifespan="on",
+        http=http,
+        ws=DrainedWebSocket,
+        ping=Ping(config.heartbeat_s, config.send_timeout_s),
+    )
     async with server:
         try:
             yield Gateway(f"http://127.0.0.1:{server.port}", drain)

@@ -219,7 +219,7 @@ async def test_a_silent_stream_is_kept_alive_by_bare_comments(redis: Redis, redi
     async with (
         running_gateway(redis_url, heartbeat_s=0.5) as gateway,
         httpx2.AsyncClient(timeout=10) as http,
-        http.stream("GET", gateway.base + SESSION) as response,
+        http.stream("GET", gateway.base + SESSION, headers={"accept-encoding": "identity"}) as response,
     ):
         received = b""
         async for chunk in response.aiter_raw():

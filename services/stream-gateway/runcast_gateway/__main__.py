@@ -9,8 +9,9 @@ from runcast_gateway.app import create_app
 from runcast_gateway.listener import listen
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.transports.handover import StreamProtocol
+from runcast_gateway.transports.websocket import DrainedWebSocket
 from runcast_service.logging import configure_logging
-from runcast_service.server import raise_file_limit, serve
+from runcast_service.server import Ping, raise_file_limit, serve
 from runcast_service.settings import explain
 
 OPEN_FILES = 100_000
@@ -40,6 +41,8 @@ def main() -> None:
         on_exit=drain,
         grace_s=int(settings.drain_s) + 5,
         http=StreamProtocol,
+        ws=DrainedWebSocket,
+        ping=Ping(settings.heartbeat_s, settings.send_timeout_s),
         listening=listening,
         bound=bound,
     )

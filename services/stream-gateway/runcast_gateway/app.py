@@ -18,6 +18,7 @@ from runcast_events.ids import DEFAULT_TENANT
 from runcast_events.keys import Keyspace
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
+from runcast_gateway.api import Api
 from runcast_gateway.connections import Connections
 from runcast_gateway.metrics import Metrics
 from runcast_gateway.openapi import describe_streams
@@ -25,8 +26,9 @@ from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.state import State
 from runcast_gateway.stats import router
 from runcast_gateway.stream import stream
+from runcast_gateway.websocket import websocket
 from runcast_service.admin import Ready, admin_app
-from runcast_service.problem import install_problems
+from runcast_service.problem import Problem, install_problems
 from runcast_service.server import SideServer
 from runcast_tasks.record import Records
 
@@ -58,7 +60,7 @@ def create_app(
             asyncio.create_task(_drain(draining, connections), name="drain"),
         ]
         try:
-            async with hub, admin:
+            async with hub, admin, Api(settings.api_url) as api:
                 _tune_gc()
                 yield State(
                     settings=settings,
@@ -68,6 +70,7 @@ def create_app(
                     hub=hub,
                     connections=connections,
                     metrics=metrics,
+                    api=api,
                 )
         finally:
             for loop in loops:
@@ -80,6 +83,11 @@ def create_app(
     install_problems(app)
     app.include_router(router)
     describe_streams(app)
+
+    @app.get("/stream/ws", include_in_schema=False)
+    async def no_upgrade() -> None:
+        detail = "expected a WebSocket: a GET with Upgrade: websocket"
+        raise Problem(426, "upgrade_required", detail, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
 
     @app.get("/health", operation_id="health", tags=["health"])
     async def health() -> dict[str, str]:
@@ -95,6 +103,9 @@ class StreamsFirst:
         self.rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await websocket(scope, receive, send)
+            return
         if scope["type"] == "http":
             path = scope["path"].split("/")
             if len(path) == 4 and path[1] == "stream" and path[2] in ("sessions", "tasks"):

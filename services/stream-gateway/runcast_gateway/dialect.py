@@ -8,7 +8,7 @@ from runcast_events.ids import EventId
 
 
 class Dialect(Protocol):
-    """`HEARTBEAT`: bytes that mean nothing and keep the line alive."""
+    """`HEARTBEAT`: bytes that mean nothing and keep the line alive; none where that is somebody else's to do."""
 
     HEARTBEAT: bytes
 

@@ -34,6 +34,12 @@ class Metrics:
             "Times that a live client's socket was full, and it went back to the log.",
             registry=registry,
         )
+        self.commands = Counter(
+            "runcast_commands",
+            "Commands of WebSocket clients that were forwarded, by the status of their answers.",
+            ["type", "status"],
+            registry=registry,
+        )
         self.live = LiveDeliveries()
         registry.register(self.live)
 

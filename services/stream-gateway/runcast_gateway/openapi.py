@@ -34,6 +34,27 @@ _TASK = {
 }
 
 
+_PROBLEM = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+_WEBSOCKET = {
+    "get": {
+        "tags": ["stream"],
+        "summary": "Follow a session or a task, and command it, over a WebSocket",
+        "operationId": "streams_ws",
+        "parameters": [
+            {"name": "session_id", "in": "query", "schema": {"type": "string"}, "description": "This or `task_id`."},
+            {"name": "task_id", "in": "query", "schema": {"type": "string"}, "description": "Only to its end."},
+            _HEADER,
+            _CURSOR,
+            _TYPES,
+        ],
+        "responses": {
+            "101": {"description": "A WebSocket: each frame is a text message of JSON"},
+            **dict.fromkeys(("400", "403", "404", "426", "429", "503"), _PROBLEM),
+        },
+    }
+}
+
+
 def describe_streams(app: FastAPI) -> None:
     """Have `app` describe what it does not route."""
     original = app.openapi
@@ -42,6 +63,7 @@ def describe_streams(app: FastAPI) -> None:
         document = original()
         document["paths"].setdefault("/stream/sessions/{session_id}", _path("session", "Follow a session", [_TASK]))
         document["paths"].setdefault("/stream/tasks/{task_id}", _path("task", "Follow a task to its end", []))
+        document["paths"].setdefault("/stream/ws", _WEBSOCKET)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -49,7 +71,6 @@ def describe_streams(app: FastAPI) -> None:
 
 def _path(kind: str, summary: str, more: list[dict[str, Any]]) -> dict[str, Any]:
     name = {"name": f"{kind}_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    problem = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
     return {
         "get": {
             "tags": ["stream"],
@@ -59,7 +80,7 @@ def _path(kind: str, summary: str, more: list[dict[str, Any]]) -> dict[str, Any]
             "responses": {
                 "200": {"description": "Server-sent events, without end", "content": {"text/event-stream": {}}},
                 "204": {"description": "Nothing will ever follow the cursor: do not reconnect"},
-                **dict.fromkeys(("400", "404", "429", "503"), problem),
+                **dict.fromkeys(("400", "404", "429", "503"), _PROBLEM),
             },
         }
     }

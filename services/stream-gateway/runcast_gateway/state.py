@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from runcast_events.hub import Hub
 from runcast_events.keys import Keyspace
+from runcast_gateway.api import Api
 from runcast_gateway.connections import Connections
 from runcast_gateway.metrics import Metrics
 from runcast_gateway.settings import GatewaySettings
@@ -18,3 +19,4 @@ class State(TypedDict):
     hub: Hub
     connections: Connections
     metrics: Metrics
+    api: Api

@@ -1,11 +1,13 @@
 """Where the server hands no transport over: the same bytes through ASGI's `send`, behind the face of a transport."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from starlette.types import Receive, Send
 
 HIGH_WATER = 64 * 1024
+HEAR_S = 1.0
 
 
 class AsgiTransport(asyncio.Transport):
@@ -46,12 +48,16 @@ class AsgiTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._closing
 
-    async def run(self, receive: Receive) -> bool:
-        """Until closed and flushed (True), aborted, or left by the client."""
+    async def run(self, until_left: Coroutine[Any, Any, None]) -> bool:
+        """Until closed and flushed (True), aborted, or left by the client: then `until_left` returns."""
         self._running = asyncio.create_task(self._write_on())
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(until_left)
         try:
             await asyncio.wait((self._running, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if self._running.done() and not self._running.cancelled() and self._running.exception() is not None:
+                await asyncio.wait((leaving,), timeout=HEAR_S)  # it is gone, and was not yet heard to its end
+            if leaving.done():
+                leaving.result()
             return self._running.done() and not self._running.cancelled() and self._running.exception() is None
         finally:
             self._closing = True
@@ -59,15 +65,21 @@ class AsgiTransport(asyncio.Transport):
                 task.cancel()
             await asyncio.gather(self._running, leaving, return_exceptions=True)
 
+    @staticmethod
+    def _messages(waiting: list[bytes]) -> Sequence[bytes]:
+        """How what waits is given to the server."""
+        return (b"".join(waiting),)
+
     async def _write_on(self) -> None:
         while self._waiting or not self._closing:
             if not self._waiting:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            data, self._waiting = b"".join(self._waiting), []
-            await self._send(data)
-            self._size -= len(data)
+            waiting, self._waiting = self._waiting, []
+            for data in self._messages(waiting):
+                await self._send(data)
+                self._size -= len(data)
             if self._paused and not self._waiting:
                 self._paused = False
                 self._protocol.resume_writing()
@@ -77,7 +89,7 @@ async def run_response(protocol: asyncio.Protocol, transport: AsgiTransport, rec
     """Everything of a response after its start. One that was aborted is returned from without an end, which a server
     takes for what it is."""
     try:
-        if await transport.run(receive):
+        if await transport.run(_left(receive)):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         protocol.connection_lost(None)
