@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from websockets.sync.client import ClientConnection, connect
 
 from runcast_local import leash
 from runcast_local.settings import StackSettings
@@ -109,6 +110,10 @@ class Runcast:
             for block in source:
                 if block.data:  # a block that sets `retry` only is none
                     yield Block(block.event, block.id, block.json())
+
+    def talk(self, path: str) -> ClientConnection:
+        """A WebSocket, as a context manager."""
+        return connect(self._stack.url.replace("http", "ws", 1) + path, proxy=None)
 
     def log(self, session_id: str) -> list[str]:
         """The ids of all events of a session, from the api: what streams are compared with."""

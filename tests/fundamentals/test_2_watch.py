@@ -4,6 +4,9 @@ A stream shows the event log of a session: first its past, then its present, ove
 can open. Every event has an id, and the id is the cursor after it.
 """
 
+import json
+from typing import Any
+
 from tests.fundamentals.running import Runcast, ids, names
 
 
@@ -44,6 +47,18 @@ def test_two_clients_are_shown_the_same(runcast: Runcast) -> None:
             break
     assert ids(late) == runcast.log("both")
     assert ids(live) == ids(late)[1:], "the stream of a task leaves out what is of the session alone: session_created"
+
+
+def test_a_websocket_shows_the_same_and_takes_commands(runcast: Runcast) -> None:
+    """Each event is a JSON message; a command is answered under its request id, its effects are events like all."""
+    with runcast.talk("/stream/ws?session_id=talk") as socket:
+        socket.send('{"request_id": "a", "type": "submit", "task": "List the files"}')
+        frames: list[dict[str, Any]] = []
+        while not frames or frames[-1].get("event_type") != "task_complete":
+            frames.append(json.loads(socket.recv(timeout=20)))
+    (answer,) = [frame["response"] for frame in frames if "response" in frame]
+    assert (answer["request_id"], answer["status"], answer["body"]["session_id"]) == ("a", 202, "talk")
+    assert [frame["id"] for frame in frames if "event_type" in frame] == runcast.log("talk")
 
 
 def test_a_filter_shows_only_some_types(runcast: Runcast) -> None:

@@ -1,5 +1,6 @@
 """What the real services refuse, as clients of the one origin are told it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -10,7 +11,6 @@ from redis.asyncio import Redis
 from runcast_api.app import create_app as create_api
 from runcast_api.settings import ApiSettings
 from runcast_gateway.app import create_app as create_gateway
-from runcast_gateway.connections import Connections
 from runcast_gateway.settings import GatewaySettings
 from runcast_local.edge import Edge
 from runcast_local.routes import Routes
@@ -31,6 +31,7 @@ REFUSED = [
     ("POST", "/stream/stats", b"", 405, "method_not_allowed"),
     ("POST", "/stream/stats", b"{}", 405, "method_not_allowed"),
     ("GET", "/stream/sessions/a.b", b"", 400, "invalid_id"),
+    ("GET", "/stream/ws?session_id=a", b"", 426, "upgrade_required"),
 ]
 
 
@@ -39,7 +40,7 @@ async def client(redis: Redis, redis_url: str) -> AsyncIterator[httpx2.AsyncClie
     """Of an edge before an api and a gateway. `redis` comes first, so that its leak check comes last."""
     async with AsyncExitStack() as stack:
         api = create_api(ApiSettings(redis_url=redis_url))
-        gateway = create_gateway(GatewaySettings(redis_url=redis_url), Connections(send_timeout_s=30, drain_s=0))
+        gateway = create_gateway(GatewaySettings(redis_url=redis_url), asyncio.Event())
         upstreams = {
             "api": await stack.enter_async_context(served(api, lifespan=True)),
             "gateway": await stack.enter_async_context(served(gateway, lifespan=True)),

@@ -4,11 +4,13 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 
 import uvicorn
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runcast_service.websocket import SOCKET, WebSocketProtocol
 from tests.conftest import wait_until
 
 GZIPPED = gzip.compress(b"hello world")
@@ -38,9 +40,10 @@ async def served(app: ASGIApp, lifespan: bool = False) -> AsyncIterator[str]:
         server_header=False,
         date_header=False,
         lifespan="on" if lifespan else "off",
-        ws="none",
+        ws=WebSocketProtocol,
+        ws_per_message_deflate=False,
         proxy_headers=False,  # uvicorn would believe X-Forwarded-* of loopback clients, which all of ours are
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=2,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())
@@ -60,9 +63,13 @@ class Upstream:
         self.go, self.left = asyncio.Event(), asyncio.Event()
         self.received: list[bytes] = []
         self.streams = 0
+        self.code = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         behaviour = scope["path"].rsplit("/", 1)[-1]
+        if scope["type"] == "websocket":
+            await self._talk(behaviour, scope, receive, send)
+            return
         await getattr(self, f"_{behaviour}", self._echo)(scope, receive, send)
 
     async def _echo(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +82,31 @@ class Upstream:
             "body": body.decode(),
         }
         await _answer(send, 200, json.dumps(seen).encode(), [(b"content-type", b"application/json")])
+
+    async def _talk(self, behaviour: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: what was asked comes first, then every message comes back, and `close` has it close."""
+        if behaviour == "refused":
+            await JSONResponse({"code": "not_you"}, 403, {"X-Why": "so"})(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": next(iter(scope["subprotocols"]), None)})
+        headers = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+        target = (scope["raw_path"] + b"?" + scope["query_string"]).decode()
+        await send({"type": "websocket.send", "text": json.dumps({"target": target, "headers": headers})})
+        while behaviour == "flood" and not self.go.is_set():
+            await send({"type": "websocket.send", "bytes": bytes(50_000)})
+            self.streams += 1
+        while (message := await receive())["type"] == "websocket.receive":
+            self.received.append((message.get("text") or "").encode())
+            if message.get("text") == "close":
+                await send({"type": "websocket.close", "code": 4321, "reason": "as asked"})
+            elif message.get("text") == "die":
+                scope["extensions"][SOCKET].abort()
+            else:
+                with suppress(OSError):  # it has left, and what it said before is heard
+                    await send({**message, "type": "websocket.send"})
+        self.code = message["code"]
+        self.left.set()
 
     async def _chunks(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})

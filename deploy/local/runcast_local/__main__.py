@@ -21,11 +21,13 @@ from runcast_local.settings import EdgeSettings, StackSettings
 from runcast_local.stack import LOOPBACK, Ports, Stack, plan
 from runcast_local.supervisor import Supervisor
 from runcast_service.logging import configure_logging
-from runcast_service.server import raise_file_limit, serve
+from runcast_service.server import Ping, raise_file_limit, serve
 from runcast_service.settings import explain
+from runcast_service.websocket import WebSocketProtocol
 
 FOLDER = Path(".runcast")
 INTERRUPTED = 130
+PING_S = 20.0
 OPEN = "it listens on {}, and whoever reaches it can run commands here: callers are not known yet (RUNCAST_AUTH)."
 
 
@@ -72,7 +74,15 @@ def _edge() -> int:
     raise_file_limit(2 * edge.CONNECTIONS + 100)  # every stream takes two: one to the client, one upstream
     # uvicorn calls a response error that the edge left incomplete because its upstream was; the edge says it better.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in str(record.msg))
-    serve(app, host=settings.host, port=settings.port, on_exit=app.close, grace_s=2)
+    serve(
+        app,
+        host=settings.host,
+        port=settings.port,
+        on_exit=app.close,
+        grace_s=2,
+        ws=WebSocketProtocol,
+        ping=Ping(PING_S, 3 * PING_S),
+    )
     return 0
 
 

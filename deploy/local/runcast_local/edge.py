@@ -7,15 +7,16 @@ and what was cut off never looks complete.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import httpx2
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from runcast_local.headers import end_to_end, forwarded, target
 from runcast_local.routes import Routes, load_routes
 from runcast_local.settings import EdgeSettings
+from runcast_local.tunnel import tunnel
 from runcast_local.upload import SILENCE_S, BodyStalled, ClientGone, Upload
 from runcast_service.problem import Problem
 
@@ -35,17 +36,6 @@ INDEX = {
     "submit": "POST /api/tasks",
     "events": "/stream/tasks/{task_id}",
 }
-
-Headers = list[tuple[bytes, bytes]]
-
-_HOP_BY_HOP = frozenset(
-    {
-        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
-        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
-    }
-)
-# `expect` was answered by our own server; the rest is ours to say: nobody stands before us.
-_REPLACED = frozenset({b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
 class Edge:
@@ -70,6 +60,9 @@ class Edge:
             await self._lifespan(receive, send)
         elif (refusal := _refusal(scope, self._hosts)) is not None:
             await refusal.response()(scope, receive, send)
+        elif scope["type"] == "websocket":
+            service = self._routes.service(scope["path"])
+            await tunnel(scope, receive, send, service, self._upstreams[service])
         elif scope["path"] == "/":
             await JSONResponse(INDEX)(scope, receive, send)
         else:
@@ -125,7 +118,7 @@ class Edge:
             return
         upload.sent.set()
         try:
-            headers = _end_to_end(response.headers.raw, {b"content-length"} if response.status_code == 304 else ())
+            headers = end_to_end(response.headers.raw, {b"content-length"} if response.status_code == 304 else ())
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             async with contextlib.aclosing(response.aiter_raw()) as body:
                 async for chunk in body:
@@ -179,7 +172,7 @@ def _refusal(scope: Scope, hosts: frozenset[str] | None) -> Problem | None:
     if not {".", ".."}.isdisjoint(path.split("/")):
         # The client of the upstream removes them, so the service would see another path than the one that chose it.
         return Problem(400, "invalid_url", "the path has a segment . or .. (maybe as %2e): expected one without")
-    if path == "/" and scope["method"] not in ("GET", "HEAD"):
+    if path == "/" and scope.get("method", "GET") not in ("GET", "HEAD"):
         return Problem(405, "method_not_allowed", "expected GET or HEAD", headers={"Allow": "GET, HEAD"})
     return None
 
@@ -190,30 +183,14 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _request(scope: Scope, upstream: str, upload: Upload) -> httpx2.Request:
-    given: Headers = scope["headers"]
-    headers = _end_to_end(given, _REPLACED)
-    headers.append((b"x-forwarded-proto", scope["scheme"].encode()))
-    if scope.get("client"):
-        headers.append((b"x-forwarded-for", scope["client"][0].encode()))
-    if host := dict(given).get(b"host"):
-        headers.append((b"x-forwarded-host", host))
-    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    url = httpx2.URL(upstream).copy_with(raw_path=target)
+    headers = forwarded(scope)
+    url = httpx2.URL(upstream).copy_with(raw_path=target(scope))
     extensions: dict[str, Any] = {"timeout": TIMEOUTS}
     if not _has_body(scope):
         upload.sent.set()
         return httpx2.Request(scope["method"], url, headers=headers, extensions=extensions)
     extensions["trace"] = upload.trace
     return httpx2.Request(scope["method"], url, headers=headers, content=upload, extensions=extensions)
-
-
-def _end_to_end(headers: Headers, dropped: Iterable[bytes] = ()) -> Headers:
-    """Without those that concern one hop only, among them what `Connection` names."""
-    named = {
-        token.strip() for name, value in headers if name.lower() == b"connection" for token in value.lower().split(b",")
-    }
-    without = _HOP_BY_HOP | named | set(dropped)
-    return [(name, value) for name, value in headers if name.lower() not in without]
 
 
 def create_app(settings: EdgeSettings) -> Edge:
