@@ -19,6 +19,7 @@ from tests.history import Seen
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Making a default context reads all certificates, which costs more than the rest of a connection."""
+ServerProtocol = type[asyncio.Protocol]
 CONTROL = {"connected", "cursor", "gap", "end", "draining"}
 
 
@@ -37,7 +38,11 @@ class Gateway:
 
 @asynccontextmanager
 async def running_gateway(
-    url: str, *, http: type[asyncio.Protocol] = StreamProtocol, **settings: object
+    url: str,
+    *,
+    http: ServerProtocol = StreamProtocol,
+    ws: ServerProtocol = DrainedWebSocket,
+    **settings: object,
 ) -> AsyncIterator[Gateway]:
     """Use as `async with`; heartbeats and drains are short unless `settings` say otherwise."""
     config = GatewaySettings.model_validate(
@@ -50,7 +55,7 @@ async def running_gateway(
         0,
         lifespan="on",
         http=http,
-        ws=DrainedWebSocket,
+        ws=ws,
         ping=Ping(config.heartbeat_s, config.send_timeout_s),
     )
     async with server:

@@ -18,16 +18,32 @@ from runcast_events.events import SessionDeleted
 from runcast_events.ids import EventId
 from runcast_events.log import EventLog, LogLimits
 from runcast_gateway import ndjson
+from runcast_gateway.transports.websocket import MESSAGES, DrainedWebSocket
 from runcast_gateway.websocket import websocket
 from runcast_local.store import free_port
+from runcast_service.websocket import SOCKET
 from tests.attempts import claim, entries, session_keys, submit
 from tests.conftest import wait_until
-from tests.gateway.running import Gateway, running_gateway
+from tests.gateway.running import Gateway, ServerProtocol, running_gateway
 from tests.gateway.talking import Talk
 from tests.history import check_client
 
 SESSION = {"session_id": "s1"}
 NEVER_S = 600.0
+
+
+class ThroughSend(DrainedWebSocket):
+    """A server that lets nobody write to its sockets."""
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        self.scope["extensions"].pop(SOCKET)  # type: ignore[union-attr]
+
+
+@pytest.fixture(params=[DrainedWebSocket, ThroughSend], ids=["the socket", "through send"])
+def ws(request: pytest.FixtureRequest) -> ServerProtocol:
+    protocol: ServerProtocol = request.param
+    return protocol
 
 
 async def refused(talk: Talk) -> tuple[int, str]:
@@ -52,13 +68,24 @@ def test_a_control_frame_has_its_name_as_a_member() -> None:
     assert ndjson.control("draining", {"reason": "a\nb"}) == b'{"draining":{"reason":"a\\nb"}}\n'
 
 
-async def test_replay_and_then_the_present_are_exactly_the_log(redis: Redis, redis_url: str) -> None:
+def test_messages_are_framed_by_their_lengths() -> None:
+    """A header of 2, 4 or 10 bytes; no line, no message."""
+    headers = {1: "8101", 125: "817d", 126: "817e007e", 65535: "817effff", 65536: "817f0000000000010000"}
+    for size, header in headers.items():
+        assert MESSAGES.frame(b"x" * size + b"\n") == bytes.fromhex(header) + b"x" * size
+    assert MESSAGES.frame(b"a\nb\n") == b"\x81\x01a\x81\x01b"
+    assert MESSAGES.frame(b"") == b""
+
+
+async def test_replay_and_then_the_present_are_exactly_the_log(
+    redis: Redis, redis_url: str, ws: type[asyncio.Protocol]
+) -> None:
     """Payloads are the log's own bytes behind the id; what was there comes first, what comes is not missed."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     await attempt.append(log, attempt.started(), *(attempt.output(f"{i} é\u2028\r\n") for i in range(300)))
-    async with running_gateway(redis_url) as gateway:
+    async with running_gateway(redis_url, ws=ws) as gateway:
         clients = [Talk(gateway.base, SESSION) for _ in range(5)]
         reading = [asyncio.create_task(client.read(until="task_complete")) for client in clients]
         await wait_until(lambda: all("connected" in client.names for client in clients))
@@ -73,25 +100,27 @@ async def test_replay_and_then_the_present_are_exactly_the_log(redis: Redis, red
             assert first["retry"] >= 100
 
 
-async def test_a_client_that_drops_and_comes_back_misses_and_repeats_nothing(redis: Redis, redis_url: str) -> None:
+async def test_a_client_that_drops_and_comes_back_misses_and_repeats_nothing(
+    redis: Redis, redis_url: str, ws: type[asyncio.Protocol]
+) -> None:
     """At every single event: drop right after it, come back with its id."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     await attempt.append(log, attempt.started(), *(attempt.output(str(i)) for i in range(5)), attempt.complete())
-    async with running_gateway(redis_url) as gateway:
+    async with running_gateway(redis_url, ws=ws) as gateway:
         client = Talk(gateway.base, SESSION)
         for _ in range(10):
             await client.read(stop_after=1)
         check_client(client.seen, await entries(redis))
 
 
-async def test_a_task_stream_ends_with_the_task(redis: Redis, redis_url: str) -> None:
+async def test_a_task_stream_ends_with_the_task(redis: Redis, redis_url: str, ws: ServerProtocol) -> None:
     """`end`, then the close code of a normal end; whoever comes back from there is told so again. A filter hides no
     control frame."""
     log = EventLog(redis)
     task_id = await submit(log)
-    async with running_gateway(redis_url) as gateway:
+    async with running_gateway(redis_url, ws=ws) as gateway:
         client = Talk(gateway.base, {"task_id": task_id})
         some = Talk(gateway.base, {"task_id": task_id, "types": "output"})
         reading = [asyncio.create_task(each.read()) for each in (client, some)]
@@ -178,10 +207,12 @@ async def test_pages_of_strangers_are_refused(redis: Redis, redis_url: str) -> N
     await redis.flushdb()
 
 
-async def test_a_drain_tells_every_client_to_come_back(redis: Redis, redis_url: str) -> None:
+async def test_a_drain_tells_every_client_to_come_back(
+    redis: Redis, redis_url: str, ws: type[asyncio.Protocol]
+) -> None:
     """`draining`, and the close code that says the same; new clients are sent elsewhere."""
     await submit(EventLog(redis))
-    async with running_gateway(redis_url) as gateway:
+    async with running_gateway(redis_url, ws=ws) as gateway:
         clients = [Talk(gateway.base, SESSION) for _ in range(5)]
         reading = [asyncio.create_task(client.read()) for client in clients]
         await wait_until(lambda: all("task_queued" in client.names for client in clients))
@@ -254,13 +285,15 @@ async def _empty(gateway: Gateway) -> bool:
     return (stats["connections"], stats["channels"]) == (0, 0)
 
 
-async def test_a_slow_client_leaves_the_live_set_and_rejoins_at_the_exact_event(redis: Redis, redis_url: str) -> None:
+async def test_a_slow_client_leaves_the_live_set_and_rejoins_at_the_exact_event(
+    redis: Redis, redis_url: str, ws: type[asyncio.Protocol]
+) -> None:
     """What it does not take stays in the log; the others are not held up."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     await attempt.append(log, attempt.started())
-    async with running_gateway(redis_url, send_timeout_s=20) as gateway:
+    async with running_gateway(redis_url, ws=ws, send_timeout_s=20) as gateway:
         fast, slow = Talk(gateway.base, SESSION), Talk(gateway.base, SESSION)
         reading = asyncio.create_task(fast.read(until="task_complete", timeout_s=40))
         await wait_until(lambda: "task_started" in fast.names)
@@ -286,13 +319,15 @@ async def _live(gateway: Gateway, count: int) -> bool:
     return await live(gateway) == count
 
 
-async def test_a_client_that_takes_nothing_is_cut_after_the_send_timeout(redis: Redis, redis_url: str) -> None:
+async def test_a_client_that_takes_nothing_is_cut_after_the_send_timeout(
+    redis: Redis, redis_url: str, ws: type[asyncio.Protocol]
+) -> None:
     """With what was buffered for it: a server that first flushed that would wait for ever."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
     await attempt.append(log, attempt.started())
-    async with running_gateway(redis_url, send_timeout_s=1, heartbeat_s=NEVER_S) as gateway:
+    async with running_gateway(redis_url, ws=ws, send_timeout_s=1, heartbeat_s=NEVER_S) as gateway:
         client = Talk(gateway.base, SESSION)
         async with client.connected(receive_bytes=4096):
             for _ in range(150):

@@ -101,7 +101,7 @@ class Upstream:
             if message.get("text") == "close":
                 await send({"type": "websocket.close", "code": 4321, "reason": "as asked"})
             elif message.get("text") == "die":
-                scope["extensions"][SOCKET].abort()
+                scope["extensions"][SOCKET].transport.abort()
             else:
                 with suppress(OSError):  # it has left, and what it said before is heard
                     await send({**message, "type": "websocket.send"})

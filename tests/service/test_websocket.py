@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
@@ -29,13 +31,26 @@ class Talking:
         self.socket: asyncio.Transport | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.socket = scope["extensions"][SOCKET]
+        self.socket = scope["extensions"][SOCKET].transport
         await send({"type": "websocket.accept"})
         if self._talk is not None:
             await self._talk(receive, send)
         while (message := await receive())["type"] != "websocket.disconnect":
             pass
         self.codes.append(message["code"])
+
+
+frames = st.builds(
+    lambda first, masked, body, key: (
+        bytes([first, masked << 7 | len(body)])
+        + (key + bytes(b ^ key[i % 4] for i, b in enumerate(body)) if masked else body)
+    ),
+    st.sampled_from([0x81, 0x01, 0x80, 0x00, 0x82, 0x88, 0x89, 0x8A, 0xC1]) | st.integers(0, 255),
+    st.booleans() | st.just(True),
+    st.binary(max_size=125) | st.sampled_from([b"\x03\xe8", b"\x03", b"\x03\xed", b"\x0f\xa0\xff"]),
+    st.binary(min_size=4, max_size=4),
+)
+"""Most of them well formed but for one thing."""
 
 
 @asynccontextmanager
@@ -158,3 +173,28 @@ async def test_a_slow_client_that_goes_on_taking_is_waited_for() -> None:
         assert not full.is_set(), f"the client was not slow: it took {taken} bytes"
         await wait_until(lambda: app.socket is not None and app.socket.get_extra_info("socket").fileno() == -1)
         writer.transport.abort()
+
+
+async def test_any_bytes_after_the_handshake_end_well(caplog: pytest.LogCaptureFixture) -> None:
+    """Frames that are none, are not masked, are of no known kind or end in the middle: a close, and no traceback."""
+    app = Talking()
+    loop = asyncio.get_running_loop()
+    async with served(app) as port:
+
+        async def send(data: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(handshake())
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(data)
+            writer.write_eof()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(frames, max_size=4).map(b"".join) | st.binary(max_size=40))
+        def ends(data: bytes) -> None:
+            asyncio.run_coroutine_threadsafe(asyncio.wait_for(send(data), 10), loop).result(15)
+
+        await asyncio.to_thread(ends)
+    assert not [record.message for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]

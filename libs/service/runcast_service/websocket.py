@@ -3,6 +3,7 @@
 What of uvicorn this relies on is named here alone; tests/service/test_websocket.py holds it.
 """
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -11,7 +12,7 @@ from websockets.exceptions import InvalidState
 from runcast_service.untaken import untaken
 
 SOCKET = "runcast.socket"
-"""`scope["extensions"]` has it: the connection's own transport, to ask what the client has not taken, and to cut."""
+"""`scope["extensions"]` has it: the WebSocketProtocol itself, for who writes to its transport or cuts it."""
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -21,6 +22,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._untaken = 0
+        self._follower: asyncio.Protocol | None = None
+
+    def follow(self, follower: asyncio.Protocol | None) -> None:
+        """Tell it from now on whether there is room: for somebody who writes whole frames to `transport` itself, which
+        is allowed until that is closing."""
+        self._follower = follower
+        if follower is not None and not self.writable.is_set():
+            follower.pause_writing()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._follower is not None:
+            self._follower.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._follower is not None:
+            self._follower.resume_writing()
 
     def shutdown(self) -> None:
         """uvicorn has a connection closed that its client may just be closing."""
@@ -41,7 +60,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"] or {}
-            extensions[SOCKET] = self.transport
+            extensions[SOCKET] = self
 
     def send_receive_event_to_app(self) -> None:
         """Text that is no UTF-8 closes the connection; uvicorn would write a traceback of its client's mistake."""

@@ -24,8 +24,18 @@ from runcast_gateway.start import (
 )
 from runcast_gateway.state import State
 from runcast_gateway.transports.framing import PLAIN
-from runcast_gateway.transports.websocket import BROKEN, COME_BACK, END, LATER, REFUSED, WebSocketTransport
+from runcast_gateway.transports.websocket import (
+    BROKEN,
+    COME_BACK,
+    END,
+    LATER,
+    MESSAGES,
+    REFUSED,
+    SendTransport,
+    SocketTransport,
+)
 from runcast_service.problem import Problem
+from runcast_service.websocket import SOCKET, WebSocketProtocol
 
 PATH = "/stream/ws"
 QUERY = frozenset({"session_id", "task_id", "last_event_id", "types"})
@@ -88,17 +98,18 @@ async def _open(state: State, begun: Start, scope: Scope, receive: Receive, send
     except BaseException:
         state["hub"].unwatch(begun.channel)
         raise
-    connection = enter(state, begun, PLAIN, scope)
-    transport = WebSocketTransport(connection, scope, send)
+    server: WebSocketProtocol | None = (scope.get("extensions") or {}).pop(SOCKET, None)  # it keeps the scope, too
+    connection = enter(state, begun, PLAIN if server is None else MESSAGES, scope)
+    transport = SendTransport(connection, send) if server is None else SocketTransport(connection, server)
     authorization = dict(scope["headers"]).get(b"authorization")
     async with Conversation(state, begun.target.session_id, authorization, send) as conversation:
         try:
             first = connected(state, begun)
             if begun.over:
-                connection.open(transport, first + ndjson.control("end", {}, begun.cursor))
+                first += ndjson.control("end", {}, begun.cursor)
+            connection.open(transport, first, handed_over=server is not None)
+            if begun.over:
                 connection.finish("end")
-            else:
-                connection.open(transport, first)
             if await transport.run(conversation.listen(receive)):
                 await conversation.finish()
                 await send({"type": "websocket.close", "code": END if connection.reason == "end" else COME_BACK})

@@ -91,6 +91,12 @@ class StreamProtocol(HttpToolsProtocol):
             offered: Any = {HANDOVER: Handover(self, self.cycle)}
             self.scope["extensions"] = (self.scope.get("extensions") or {}) | offered
 
+    def handle_websocket_upgrade(self) -> None:
+        """Another protocol has the transport; of this one nothing is left, as in `let_go`."""
+        super().handle_websocket_upgrade()
+        self.parser = self.scope = self.headers = self.flow = None  # type: ignore[assignment]
+        self.transport = None  # type: ignore[assignment]
+
     def let_go(self, cycle: RequestResponseCycle) -> None:
         """Nobody needs this object any more: leave no cycle of references behind that keeps 4 KB until a collection."""
         self.parser = self.cycle = self.scope = self.headers = self.flow = None  # type: ignore[assignment]
