@@ -1,5 +1,6 @@
 """A client that looks at all sessions while things happen to them, along the gateway's live path."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -7,14 +8,13 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from runcast_events.channel import Channel, Item
+from runcast_events.entry import RawEntry
 from runcast_events.hub import Hub
-from runcast_events.ids import START
+from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.reader import LogReader
 from runcast_events.states import TERMINAL_EVENTS
 from tests.attempts import session_keys
-from tests.conftest import wait_until
 from tests.history import Seen
 
 
@@ -33,25 +33,25 @@ class Watcher:
     async def watch(self, sessions: Iterable[str]) -> None:
         """Sessions that have no events yet. Returns when none of theirs can be missed."""
         new = {session_id: _Member(self) for session_id in sessions}
-        for session_id, member in new.items():
-            member.follow(self._hub, session_keys(session_id))
-        await wait_until(lambda: all(member.live for member in new.values()), message="the hub does not follow")
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(member.follow(self._hub, session_keys(name)) for name, member in new.items()))
         self._members |= new
 
     @property
     def seen(self) -> dict[str, list[Seen]]:
         return {session_id: member.seen for session_id, member in self._members.items()}
 
-    def show(self, item: Item) -> None:
+    def show(self, entry: RawEntry) -> None:
         self.events += 1
-        if item.type == "task_started":
-            self.holders[item.task_id] = json.loads(item.frame)["worker"]
-        elif item.type == "task_requeued":
-            self.holders.pop(item.task_id, None)
-            self.crashes[item.task_id] += json.loads(item.frame)["reason"] == "crash"
-        elif item.type in TERMINAL_EVENTS:
-            self.holders.pop(item.task_id, None)
-            self.ended.add(item.task_id)
+        event_type, task_id = entry.type.decode(), entry.task_id.decode()
+        if event_type == "task_started":
+            self.holders[task_id] = json.loads(entry.payload)["worker"]
+        elif event_type == "task_requeued":
+            self.holders.pop(task_id, None)
+            self.crashes[task_id] += json.loads(entry.payload)["reason"] == "crash"
+        elif event_type in TERMINAL_EVENTS:
+            self.holders.pop(task_id, None)
+            self.ended.add(task_id)
 
 
 class _Member:
@@ -59,28 +59,24 @@ class _Member:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._channel: Channel | None = None
-        self.position = 0
         self.seen: list[Seen] = []
 
-    @property
-    def live(self) -> bool:
-        return self._channel is not None and self in self._channel.members
+    async def follow(self, hub: Hub, keys: SessionKeys) -> None:
+        channel = hub.watch(keys)
+        channel.followers[self] = self
+        await channel.started()
+        assert channel.cursor == START, "it has events already"
 
-    def follow(self, hub: Hub, keys: SessionKeys) -> None:
-        self._channel = hub.watch(keys, self)
+    def deliver(self, entries: list[RawEntry], at_ms: int) -> None:
+        for entry in entries:
+            self.seen.append(Seen(EventId.decode(entry.id), entry.payload))
+            self._watcher.show(entry)
 
-    def wake(self) -> None:
-        assert self._channel is not None
-        if not self.live:
-            assert self._channel.cursor == START, "it has events already"
-            self._channel.join(self)
-        for item in self._channel.take(self) or ():
-            self.seen.append(Seen(item.id, item.frame, gap=item.breaks))
-            self._watcher.show(item)
+    def break_off(self, to: EventId) -> None:
+        self.seen.append(Seen(to, gap=True))
 
 
 @asynccontextmanager
 async def watching(redis: Redis, url: str) -> AsyncIterator[Watcher]:
-    async with Hub(LogReader(redis), url, "test-watcher", lambda entry: entry.payload) as hub:
+    async with Hub(LogReader(redis), url, "test-watcher") as hub:
         yield Watcher(hub)

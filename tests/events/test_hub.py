@@ -34,13 +34,13 @@ class Watcher:
     async def follow(self, hub: Hub, keys: SessionKeys) -> None:
         channel = hub.watch(keys)
         channel.followers[self] = self
-        await asyncio.wait_for(hub.started(channel), 10)
+        await asyncio.wait_for(channel.started(), 10)
         self.channel = channel
 
     def deliver(self, entries: list[RawEntry], at_ms: int) -> None:
         self.entries += entries
 
-    def break_off(self) -> None:
+    def break_off(self, to: EventId) -> None:
         self.breaks += 1
 
 
@@ -106,7 +106,7 @@ async def test_the_sweep_comes_round_to_every_channel(redis: Redis, redis_url: s
     await redis.flushdb()
 
 
-@pytest.mark.parametrize("broken", ["meta", "entry"])
+@pytest.mark.parametrize("broken", ["meta", "counters", "entry", "log"])
 async def test_a_broken_log_holds_up_no_other(redis: Redis, redis_url: str, broken: str) -> None:
     """Whoever writes into the store by hand harms that one log."""
     log = EventLog(redis, publish=LOST)
@@ -118,6 +118,11 @@ async def test_a_broken_log_holds_up_no_other(redis: Redis, redis_url: str, brok
         keys = session_keys("bad")
         if broken == "meta":
             await redis.set(keys.meta, "nonsense")
+        elif broken == "counters":
+            await redis.hset(keys.meta, mapping={"epoch": "x", "n": "y"})
+        elif broken == "log":
+            await redis.set(keys.events, "nonsense")
+            await redis.hincrby(keys.meta, "n", 1)
         else:
             await redis.execute_command("XADD", keys.events, "9999999999999-1", "x", "y")
             await redis.hset(keys.meta, mapping={"epoch": "9999999999999", "n": "1"})

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError  # noqa: A004 - redis-py shadows the builtin
 
-from runcast_events.redis import connect, subscriber_connection
+from runcast_events.redis import bare_connection, connect
 from runcast_events.subscriber import Subscriber
 from runcast_local.store import Store, find_program
 from tests.conftest import wait_until
@@ -277,7 +277,7 @@ async def test_nothing_is_believed_that_nobody_watches(sentinels: list[Sentinel]
     await client.connection_pool.disconnect()
     promote(sentinels, nodes[1], 2)
     assert await port_of(client) == nodes[1].port
-    connection = subscriber_connection(url_of(sentinels), "test")
+    connection = bare_connection(url_of(sentinels), "test")
     await connection.connect()  # type: ignore[no-untyped-call]
     await connection.disconnect()
     await client.aclose()

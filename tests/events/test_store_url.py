@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio import SSLConnection
 
-from runcast_events.redis import connect, subscriber_connection
+from runcast_events.redis import bare_connection, connect
 from runcast_events.store_url import EXPECTED, parse_store_url
 from runcast_service.settings import ServiceSettings, explain
 
@@ -65,7 +65,7 @@ async def test_connections_to_a_master_are_cancel_safe_and_of_the_kind_that_was_
     """Those of the pool and the subscriber's, like all others."""
     url = f"{scheme}+sentinel://127.0.0.1:1/main/3"
     client = connect(url, "test", max_connections=5)
-    for kind in (client.connection_pool.connection_class, type(subscriber_connection(url, "test"))):
+    for kind in (client.connection_pool.connection_class, type(bare_connection(url, "test"))):
         names = [each.__name__ for each in kind.__mro__]
         assert {"CancelSafe", "ToMaster"} <= set(names)
         assert ("SSLConnection" in names) == (scheme == "rediss")

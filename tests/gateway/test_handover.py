@@ -9,10 +9,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runcast_events.log import EventLog
 from runcast_gateway.transports.handover import StreamProtocol
+from runcast_local.store import Store
 from tests.attempts import Attempt, claim, entries, submit
 from tests.conftest import wait_until
 from tests.gateway.raw import GET, raw_client
 from tests.gateway.running import Client, Gateway, running_gateway
+from tests.proxy import running_proxy
 
 SESSION = "/stream/sessions/s1"
 
@@ -153,6 +155,43 @@ async def test_a_client_that_closed_its_own_side_still_reads(redis: Redis, redis
             await client.until(b"after 4")
             assert client.ids == [str(entry.id) for entry in await entries(redis)]
         await wait_until(lambda: all_gone(gateway))
+
+
+async def test_a_client_that_closes_its_side_with_its_request_is_answered(
+    redis: Redis, redis_url: str, started: Attempt
+) -> None:
+    """Before the stream has begun."""
+    log = EventLog(redis)
+    async with running_gateway(redis_url, heartbeat_s=1) as gateway:
+        async with raw_client(gateway, SESSION) as client:
+            client.writer.write_eof()
+            await client.until(b"event: task_started")
+            await started.append(log, started.output("after"))
+            await client.until(b"after")
+        await wait_until(lambda: all_gone(gateway))
+
+
+async def test_who_comes_in_while_the_process_drains_is_drained_too(
+    redis: Redis, store: Store, started: Attempt
+) -> None:
+    """The store kept it waiting until the others had been told."""
+    number = redis.connection_pool.connection_kwargs["db"]
+    async with (
+        running_proxy(store.port) as proxy,
+        running_gateway(f"{proxy.url}/{number}") as gateway,
+    ):
+        await wait_until(lambda: _subscribed(gateway))
+        proxy.silent = True
+        async with raw_client(gateway, SESSION) as client:
+            await asyncio.sleep(0.1)  # its request is under way
+            gateway.drain.set()
+            await asyncio.sleep(0.3)
+            proxy.silent = False
+            assert b"event: draining" in await client.to_end(15) or b"retry: " in client.received
+
+
+async def _subscribed(gateway: Gateway) -> bool:
+    return (await gateway.stats())["subscriber"] == {"connected": True, "reconnects": 0}
 
 
 async def test_a_client_that_left_is_let_go_within_a_second(redis: Redis, redis_url: str, started: Attempt) -> None:

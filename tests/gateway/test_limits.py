@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import AsyncExitStack, suppress
 
 import httpx2
 import pytest
@@ -44,6 +45,43 @@ async def test_a_full_process_sends_clients_away_so_that_they_come_back(redis: R
         again = Client(gateway.base, SESSION)
         await again.read(until="task_queued")
     await redis.flushdb()
+
+
+async def test_clients_that_come_all_at_once_are_counted_all_the_same(redis: Redis, redis_url: str) -> None:
+    """A place is taken before the store is asked, and given back by all who do not become a stream."""
+    await submit(EventLog(redis))
+    async with running_gateway(redis_url, max_streams=3) as gateway, AsyncExitStack() as stack:
+        heads = await asyncio.gather(*(status_of(gateway, f"{SESSION}?types=nonsense") for _ in range(10)))
+        assert {head.status_code for head in heads} <= {400, 503}
+        clients = [await stack.enter_async_context(raw_client(gateway, SESSION)) for _ in range(40)]
+        await asyncio.gather(*(client.until(b"retry: ") for client in clients))
+        await wait_until(lambda: sum(b"event: connected" in client.received for client in clients) == 3)
+        assert (await gateway.stats())["connections"] == 3
+    await redis.flushdb()
+
+
+async def test_headers_are_bounded(redis: Redis, redis_url: str) -> None:
+    """Nothing of them is kept beyond 64 KiB."""
+    async with running_gateway(redis_url) as gateway:
+        request = "GET / HTTP/1.1\r\n" + "x: y\r\n" * 20_000
+        async with raw_client(gateway, SESSION, request=request) as client:
+            with suppress(ConnectionResetError):
+                assert b"431 Request Header Fields Too Large" in await client.to_end()
+
+
+@pytest.mark.parametrize(
+    "request_", ["", "GET / HTT", "GET / HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half", "most"]
+)
+async def test_a_client_that_does_not_ask_is_not_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, request_: str
+) -> None:
+    """It would take a file that another could use."""
+    monkeypatch.setattr("runcast_gateway.transports.handover.REQUEST_S", 0.3)
+    async with (
+        running_gateway(redis_url) as gateway,
+        raw_client(gateway, "/", request=request_) as client,
+    ):
+        assert await client.to_end(3) == b""
 
 
 async def test_one_caller_leaves_room_for_others(redis: Redis, redis_url: str) -> None:

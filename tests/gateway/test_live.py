@@ -121,6 +121,16 @@ async def test_publications_lost_doubled_reordered_and_forged_are_repaired(
                     held.clear()
                 case "forged":
                     await redis.publish(session_keys().events, chance.randbytes(40))
+                    n, prev = before.n + 1, str(before).encode()
+                    forged = b"%b-%d" % (prev.partition(b"-")[0], n)
+                    for last, head in [
+                        (b"what", b"what output - 1 1"),
+                        (forged, forged + b" \xff\xfe - 1 1"),
+                        (forged, forged + b" output \xff 1 1"),
+                        (b"9999999999999-7", b"9999999999999-7 output - 1 1"),
+                        (b"\xd9\xa1-1", b"\xd9\xa1-1 output - 1 1"),
+                    ]:
+                        await redis.publish(session_keys().events, b"%b %b 1\n%b\n{}" % (prev, last, head))
                 case "ids only":
                     await redis.publish(session_keys().events, held.pop().split(b"\n")[0])
         await started.append(honest, started.complete())

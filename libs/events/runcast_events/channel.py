@@ -5,6 +5,7 @@ its cursor is the channel's again.
 """
 
 import asyncio
+import logging
 from collections.abc import Hashable, Iterable
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from runcast_events.entry import Entry, Publication, RawEntry
 from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.reader import Tail
+
+logger = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
@@ -23,8 +26,8 @@ class Follower(Protocol):
         it was appended. Must not block, nor raise."""
         ...
 
-    def break_off(self) -> None:
-        """The log does not go on from the channel's cursor: read for yourself what it has, from there."""
+    def break_off(self, to: EventId) -> None:
+        """The log does not go on from the channel's cursor, but from `to`: read for yourself what that leaves out."""
         ...
 
 
@@ -33,7 +36,7 @@ class Channel:
 
     `users`: how many want this channel kept. `deleted`: the id of the log's session_deleted."""
 
-    __slots__ = ("deleted", "followers", "keys", "raw_cursor", "started", "total_bytes", "users")
+    __slots__ = ("_waiting", "deleted", "followers", "keys", "raw_cursor", "total_bytes", "users")
 
     def __init__(self, keys: SessionKeys) -> None:
         self.keys = keys
@@ -43,25 +46,35 @@ class Channel:
         self.users = 0
         self.followers: dict[Hashable, Follower] = {}
         """By whatever tells them apart."""
-        self.started: asyncio.Future[None] | None = None
-        """Done with the first reading of the tail; made by whoever waits for it."""
+        self._waiting: list[asyncio.Future[None]] | None = None
 
     @property
     def cursor(self) -> EventId:
         return EventId.decode(self.raw_cursor)
 
+    async def started(self) -> None:
+        """Returns when there is a cursor, which may be at once. The caller bounds the wait. Raises what `fail` got."""
+        if not self.raw_cursor:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(waiting)
+            await waiting
+
     def start(self, tail: Tail) -> None:
         """The tail was read for the first time."""
         self.raw_cursor, self.total_bytes, self.deleted = tail.id.encode(), tail.total_bytes, tail.deleted
-        if self.started is not None and not self.started.done():
-            self.started.set_result(None)
-        self.started = None
+        for waiting in self._no_longer_waiting():
+            waiting.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """The tail cannot be read: whoever waits for it is told."""
-        if self.started is not None and not self.started.done():
-            self.started.set_exception(error)
-        self.started = None
+        for waiting in self._no_longer_waiting():
+            waiting.set_exception(error)
+
+    def _no_longer_waiting(self) -> list[asyncio.Future[None]]:
+        waiting, self._waiting = self._waiting or [], None
+        return [each for each in waiting if not each.done()]
 
     def publish(self, publication: Publication) -> bool:
         """Give away a publication that continues exactly at the cursor; False where it does not, or carries nothing.
@@ -93,8 +106,10 @@ class Channel:
     def break_off(self, to: EventId) -> None:
         """What was given last is not before what comes next: tell the followers, and go on from `to`."""
         for follower in tuple(self.followers.values()):
-            follower.break_off()
+            follower.break_off(to)
         self.raw_cursor = to.encode()
+        if self.deleted is not None and to < self.deleted:
+            self.deleted = None
         self.total_bytes = 0  # unknown from here: until an entry tells, everything counts as missing
 
     def _give_run(self, run: list[Entry]) -> None:
@@ -103,8 +118,15 @@ class Channel:
             self._give([entry.raw for entry in run], last.id.encode(), last.at_ms, last.total_bytes)
 
     def _give(self, entries: list[RawEntry], last: bytes, at_ms: int, total_bytes: int) -> None:
-        self.raw_cursor, self.total_bytes = last, total_bytes
+        before, self.raw_cursor, self.total_bytes = self.raw_cursor, last, total_bytes
         if entries[-1].type == b"session_deleted":
             self.deleted = self.cursor
         for follower in tuple(self.followers.values()):
-            follower.deliver(entries, at_ms)
+            try:
+                follower.deliver(entries, at_ms)
+            except Exception:
+                # Of this follower alone: the others, and the loop that calls, must not pay for it. It reads the log.
+                logger.exception("a follower failed", extra={"log": self.keys.events})
+                self.raw_cursor = before
+                follower.break_off(EventId.decode(last))
+                self.raw_cursor = last

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from runcast_events.errors import EventsError
 from runcast_events.ids import EventId
+from runcast_events.states import moves
 
 
 class UndecodableEntry(EventsError):
@@ -87,14 +88,23 @@ class Publication(NamedTuple):
 
 
 def decode_publication(data: bytes) -> Publication:
-    """`<prev> <last> <ms>`, then per event a line `<id> <type> <task | -> <fence> <total bytes>` and a payload line."""
+    """`<prev> <last> <ms>`, then per event a line `<id> <type> <task | -> <fence> <total bytes>` and a payload line.
+
+    Whatever it is, nothing that is passed on from here can be other than the append script writes it: ids that follow
+    one another from `prev`, types that there are, names in ASCII."""
     try:
         lines = data.split(b"\n")
         prev, last, at_ms = lines[0].split(b" ")
-        entries = []
+        epoch, _, count = prev.partition(b"-")
+        n, entries = int(count), []
         event_id, total = last, b"0"
         for index in range(1, len(lines), 2):
             event_id, event_type, task_id, _, total = lines[index].split(b" ")
+            n += 1
+            if event_id != b"%b-%d" % (epoch, n):
+                epoch, n = _opened(event_id, epoch), 1
+            if event_type not in _TYPES or not task_id.isascii():
+                raise ValueError("no such event")
             task_id = b"" if task_id == b"-" else task_id
             entries.append(_new(RawEntry, (event_id, event_type, task_id, lines[index + 1])))
         if event_id != last:
@@ -104,5 +114,14 @@ def decode_publication(data: bytes) -> Publication:
         raise UndecodableEntry(f"not a publication of the append script: {data!r:.200}") from error
 
 
+def _opened(event_id: bytes, before: bytes) -> bytes:
+    """The epoch that this first event of another one opens. Raises ValueError."""
+    epoch, _, n = event_id.partition(b"-")
+    if n != b"1" or not epoch.isdigit() or int(epoch) <= int(before):
+        raise ValueError("the events do not follow one another")
+    return epoch
+
+
+_TYPES = frozenset(name.encode() for name in moves())
 _new = tuple.__new__
 """A named tuple's own constructor is a Python function, which costs as much as the rest of a publication."""

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from itertools import islice
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runcast_events.channel import Channel
 from runcast_events.entry import UndecodableEntry, decode_publication
@@ -18,6 +18,7 @@ from runcast_events.errors import BrokenLog
 from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.reader import LARGE_PAGE, PAGE, PAGE_BYTES, LogReader
+from runcast_events.redis import passes
 from runcast_events.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Hub:
         return None
 
     def watch(self, keys: SessionKeys) -> Channel:
-        """The log's channel, kept until `unwatch` was called as often. It may not have a cursor yet: see `started`."""
+        """The log's channel, kept until `unwatch` was called as often. It may still have to get its cursor."""
         name = keys.events.encode()
         channel = self._channels.get(name)
         if channel is None:
@@ -93,14 +94,6 @@ class Hub:
             del self._channels[name]
             self._dirty.pop(channel, None)
             self.subscriber.unsubscribe(name)
-
-    async def started(self, channel: Channel) -> None:
-        """Returns when the channel has a cursor, which may be at once. The caller bounds the wait. Raises BrokenLog."""
-        if not channel.raw_cursor:
-            if channel.started is None:
-                channel.started = asyncio.get_running_loop().create_future()
-            # Shielded: of several that wait for it one may be cancelled.
-            await asyncio.shield(channel.started)
 
     def changed(self, channel: Channel) -> None:
         """The channel may be behind, or ahead of a log that lost its tail: look."""
@@ -146,6 +139,9 @@ class Hub:
                     self._dirty.update(dict.fromkeys(c for c in some if c.users))
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, 1.0)
+                except Exception:
+                    logger.exception("a repair failed; the sweep comes round to these logs again")
+                    await asyncio.sleep(pause_s)
 
     async def _repair(self, channels: list[Channel]) -> None:
         self.stats.repairs += 1
@@ -173,7 +169,17 @@ class Hub:
 
     async def _catch_up(self, group: list[Channel], count: int) -> None:
         cursors = [(channel.keys, channel.cursor) for channel in group]
-        missed = await self._reader.missed(cursors, count)
+        try:
+            missed = await self._reader.missed(cursors, count)
+        except ResponseError as error:
+            if passes(error):
+                raise
+            missed = {}
+            for one in cursors:  # the store refuses them all for one that is no log
+                try:
+                    missed |= await self._reader.missed([one], count)
+                except ResponseError as refusal:
+                    logger.error("a log cannot be read: %s", refusal, extra={"log": one[0].events})
         for channel in group:
             entries = missed.get(channel.keys.events, [])
             self.stats.repaired += len(entries)

@@ -5,24 +5,26 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
 from runcast_events.continuity import Gap, follows, predecessor
 from runcast_events.entry import Entry, UndecodableEntry, decode_entry
 from runcast_events.ids import START, EventId
 from runcast_events.keys import SessionKeys
+from runcast_events.pipe import Command, Pipe
 from runcast_events.redis import COMMAND_TIMEOUT_S, passes
 
 logger = logging.getLogger(__name__)
 
-READS_AT_ONCE = 16
-"""Pages that one process reads at the same time; half of a pool is left to everything else."""
-FIRST_PAGE = 100
-"""Small, so that the first byte leaves early; the following pages are larger."""
+READS_AT_ONCE = 4
+"""Pages that one process reads at the same time: the store reads one after the other anyway, and what is live waits for
+the event loop behind those that have come."""
+FIRST_PAGE = 16
+"""Small, so that the first byte leaves early, and because nobody knows yet how large the events are."""
 PAGE = 1000
 PAGE_BYTES = 4 * 1024 * 1024
 LARGE_PAGE = PAGE_BYTES // (68 * 1024)
@@ -68,8 +70,8 @@ class RawPage:
 class LogReader:
     """Reads the logs of one store."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, store: Redis | Pipe) -> None:
+        self._execute = store.execute if isinstance(store, Pipe) else partial(_pipelined, store)
         # First come, first served: the pool itself gives a freed connection to whoever asks next, so that in a storm
         # of replays some wait for seconds, and the hub's repairs with them.
         self._turn = asyncio.Semaphore(READS_AT_ONCE)
@@ -81,11 +83,10 @@ class LogReader:
 
     async def raw_page(self, keys: SessionKeys, after: EventId, count: int) -> RawPage:
         """As `page`, undecoded."""
-        pipe = self._redis.pipeline(transaction=False)
-        _ask_tail(pipe, keys)
-        pipe.execute_command("XRANGE", keys.events, f"({after}", "+", "COUNT", count)
         async with self._my_turn():
-            meta, entries = await pipe.execute()
+            meta, entries = _or_raise(
+                await self._execute([_ask_tail(keys), ("XRANGE", keys.events, f"({after}", "+", "COUNT", count)])
+            )
         return RawPage(entries, _tail(meta))
 
     async def settle(self, keys: SessionKeys, gap: Gap) -> Gap:
@@ -100,7 +101,7 @@ class LogReader:
         while to < gap.since:
             command = ("XREVRANGE", keys.events, str(to), "-", "COUNT", LARGE_PAGE)
             async with self._my_turn():
-                older = await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+                (older,) = _or_raise(await self._execute([command]))
             for entry in map(decode_entry, older):
                 if entry.at_ms < gap.since.epoch or entry.id.epoch == gap.since.epoch:
                     return Gap(gap.since, to, gap.reason)
@@ -122,10 +123,7 @@ class LogReader:
     async def tails(self, logs: Sequence[SessionKeys]) -> list[Tail | None]:
         """Where each of these logs ends: one round trip, some hundred bytes a log. None: the store has something else
         under the log's name."""
-        pipe = self._redis.pipeline(transaction=False)
-        for keys in logs:
-            _ask_tail(pipe, keys)
-        replies = await pipe.execute(raise_on_error=False)
+        replies = await self._execute([_ask_tail(keys) for keys in logs])
         return [_tail_or_none(reply, keys) for reply, keys in zip(replies, logs, strict=True)]
 
     async def missed(self, cursors: Sequence[tuple[SessionKeys, EventId]], count: int) -> dict[str, list[Entry]]:
@@ -135,7 +133,7 @@ class LogReader:
             return {}
         names = [keys.events for keys, _ in cursors]
         ids = [str(cursor) for _, cursor in cursors]
-        reply = await self._redis.execute_command("XREAD", "COUNT", count, "STREAMS", *names, *ids)  # type: ignore[no-untyped-call]
+        (reply,) = _or_raise(await self._execute([("XREAD", "COUNT", count, "STREAMS", *names, *ids)]))
         return {cast(bytes, name).decode(): _decodable(entries) for name, entries in (reply or [])}
 
 
@@ -153,15 +151,34 @@ def _decodable(raws: Sequence[Sequence[object]]) -> list[Entry]:
 
 def _tail_or_none(reply: list[bytes | None] | Exception, keys: SessionKeys) -> Tail | None:
     if not isinstance(reply, Exception):
-        return _tail(reply)
+        try:
+            return _tail(reply)
+        except ValueError:
+            logger.error("a log's counters are none: %r", reply, extra={"log": keys.events})
+            return None
     if not isinstance(reply, ResponseError) or passes(reply):
         raise reply
     logger.error("a log cannot be read: %s", reply, extra={"log": keys.events})
     return None
 
 
-def _ask_tail(pipe: Pipeline, keys: SessionKeys) -> None:
-    pipe.hmget(keys.meta, ["epoch", "n", "bytes", "deleted"])
+async def _pipelined(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    pipe = redis.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)
+    replies: list[Any] = await pipe.execute(raise_on_error=False)
+    return replies
+
+
+def _or_raise(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def _ask_tail(keys: SessionKeys) -> Command:
+    return ("HMGET", keys.meta, "epoch", "n", "bytes", "deleted")
 
 
 def _tail(meta: list[bytes | None]) -> Tail:

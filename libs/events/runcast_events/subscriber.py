@@ -13,13 +13,11 @@ import random
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
-from typing import cast
 
 import hiredis
-from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
-from runcast_events.redis import subscriber_connection
+from runcast_events.redis import bare_connection, transport_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +26,8 @@ PING_S = 5.0
 SILENCE_S = 12.0
 """Without a byte for this long, although it was PINGed twice, the connection is taken for dead."""
 CHANNELS_PER_COMMAND = 500
+GATHER_S = 0.001
+"""Channels that come within this time are subscribed with one command: a thousand clients a second come one by one."""
 UNSENT_BYTES = 8 * 1024 * 1024
 """A store that takes nothing while so much waits for it is as good as gone."""
 
@@ -103,16 +103,18 @@ class Subscriber:
         """Connect, serve, and again, with growing jittered pauses, until cancelled."""
         pause_s = 0.05
         while True:
-            connection = subscriber_connection(self._url, self._name)
+            connection = bare_connection(self._url, self._name)
             started_at = monotonic()
             try:
                 async with asyncio.timeout(CONNECT_S):  # its socket has no timeout of its own
                     await connection.connect()  # type: ignore[no-untyped-call]
                 self.connected = True
                 self.reconnects += 1
-                await self._serve(_transport(connection))
+                await self._serve(transport_of(connection))
             except (RedisError, hiredis.HiredisError, OSError) as error:
                 logger.warning("subscriber: %s", str(error) or type(error).__name__)
+            except Exception:
+                logger.exception("a publication could not be taken")
             finally:
                 self.connected = False
                 await connection.disconnect(nowait=True)
@@ -149,6 +151,7 @@ class Subscriber:
                     for channel in some:
                         del channels[channel]
                     transport.write(hiredis.pack_command((command, *some)))  # type: ignore[arg-type]
+            await asyncio.sleep(GATHER_S)
 
     async def _ping(self, transport: asyncio.Transport, messages: Messages) -> None:
         while True:
@@ -158,11 +161,3 @@ class Subscriber:
             if transport.get_write_buffer_size() > UNSENT_BYTES:
                 raise TimeoutError("the store takes nothing")
             transport.write(hiredis.pack_command((b"PING",)))
-
-
-def _transport(connection: Connection) -> asyncio.Transport:
-    """The transport of an open connection. redis-py (5.3) has no name for it that is not private; a test holds it."""
-    writer = connection._writer
-    if writer is None:
-        raise ConnectionError("the connection closed at once")
-    return cast(asyncio.Transport, writer.transport)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from runcast_events.hub import Hub
 from runcast_events.ids import DEFAULT_TENANT
 from runcast_events.keys import Keyspace
+from runcast_events.pipe import Pipe
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_gateway.api import Api
@@ -45,11 +46,15 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         server = f"{socket.gethostname()}-{secrets.token_hex(3)}"
         redis = connect(settings.events_url, f"gateway-{server}", command_timeout_s=READ_TIMEOUT_S, retries=1)
-        reader, keyspace = LogReader(redis), Keyspace(settings.key_prefix)
+        # A pipe each: what is live does not wait behind the pages of those who come back.
+        live, past = (
+            Pipe(settings.events_url, f"gateway-{kind}-{server}", READ_TIMEOUT_S) for kind in ("live", "past")
+        )
+        keyspace = Keyspace(settings.key_prefix)
         records = Records(redis, keyspace, DEFAULT_TENANT)
         metrics = Metrics(CollectorRegistry())
-        hub = Hub(reader, settings.events_url, f"gateway-live-{server}")
-        connections = Connections(settings, hub=hub, reader=reader, records=records, metrics=metrics)
+        hub = Hub(LogReader(live), settings.events_url, f"gateway-hub-{server}")
+        connections = Connections(settings, hub=hub, reader=LogReader(past), records=records, metrics=metrics)
         metrics.watch(hub)
         metrics.gauge("runcast_streams", "Open streams.", lambda: len(connections))
         admin = SideServer(
@@ -77,7 +82,8 @@ def create_app(
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await connections.end()
-            await redis.aclose()
+            for store in (live, past, redis):
+                await store.aclose()
 
     app = FastAPI(title="Runcast stream gateway", version="0.1.0", lifespan=lifespan)
     install_problems(app)

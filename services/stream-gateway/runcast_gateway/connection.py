@@ -14,8 +14,10 @@ from redis.exceptions import RedisError
 
 from runcast_events.ids import EventId
 from runcast_gateway.batch import Batch, portions
-from runcast_gateway.group import Group
+from runcast_gateway.group import CURSOR_EVERY_S, Group
+from runcast_gateway.place import Place
 from runcast_gateway.replay import Replay, Step
+from runcast_gateway.transports.backlog import is_reset
 from runcast_gateway.transports.handover import Receiver
 
 if TYPE_CHECKING:
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MEET_S = 0.5
+STORE_AWAY_S = 0.5
+BEHIND_S = 0.01
+"""A moment for the channel to come to where the client is already."""
 PROBE_S = 0.2
+"""Time for the machine of a client that has left to answer."""
 
 
 class Connection(Receiver):
@@ -32,12 +37,12 @@ class Connection(Receiver):
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport",
-        "cursor", "expires_at", "group", "handed_over", "hidden", "paused", "principal", "reason",
+        "cursor", "expires_at", "group", "handed_over", "hidden", "paused", "place", "reason",
     )  # fmt: skip
 
-    def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
+    def __init__(self, connections: "Connections", group: Group, cursor: EventId, place: Place) -> None:
         super().__init__()
-        self._connections, self.group, self.cursor, self.principal = connections, group, cursor, principal
+        self._connections, self.group, self.cursor, self.place = connections, group, cursor, place
         self._transport: asyncio.Transport | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -53,6 +58,8 @@ class Connection(Receiver):
     def open(self, transport: asyncio.Transport, first: bytes, *, handed_over: bool = False) -> None:
         """The response has started: say `first`, and begin. `handed_over`: the transport is the socket's own."""
         self._transport, self.handed_over = transport, handed_over
+        if self.paused:  # it was when it was handed over
+            self._connections.watch(self, transport)
         self._write(first)
         self._go_on()
 
@@ -69,12 +76,11 @@ class Connection(Receiver):
         """End the stream between two frames and have the client come back."""
         if self.reason or self._transport is None:
             return
-        control = self.group.target.dialect.control
         if self.live and self.group.hidden_since:
             self._write(self.group.cursor_frame())
         elif not self.live and self.hidden:
-            self._write(control("cursor", {}, self.cursor))
-        self._write(control("draining", {"reason": why}))
+            self._say_where_it_stands()
+        self._write(self.group.target.dialect.control("draining", {"reason": why}))
         self.finish("draining")
 
     def abort(self, reason: str) -> None:
@@ -107,11 +113,15 @@ class Connection(Receiver):
 
     def eof_received(self) -> bool:
         """The client says no more, but may listen: shutdown(SHUT_WR) and close() look the same until something is
-        written. Of one that is gone the second write tells."""
+        written. What the machine of one that is gone answers to that shows a moment later."""
         if self._transport is not None and not self.reason:
-            self._probe()
-            asyncio.get_running_loop().call_later(PROBE_S, self._probe)
+            self._write(self.group.target.dialect.HEARTBEAT)
+            asyncio.get_running_loop().call_later(PROBE_S, self._end_if_gone)
         return True
+
+    def _end_if_gone(self) -> None:
+        if self._transport is not None and not self.reason and is_reset(self._transport):
+            self.abort("gone")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop(self.reason or "gone")
@@ -166,14 +176,15 @@ class Connection(Receiver):
                     step = await replay.read(self.cursor, self.group.channel.cursor)
                 except (RedisError, OSError):
                     step = None  # the store is away: the hub tries on, and so do we
-                if step is not None and await self._send(step):
+                moved = step is not None and await self._send(step)
+                if step is not None and step.batch.frames:
                     heard_at = monotonic()
-                    continue
-                self._connections.hub.changed(self.group.channel)
-                await asyncio.sleep(MEET_S if step is None else MEET_S / 50)
-                if monotonic() - heard_at >= self.group.heartbeat_s:
-                    self._write(self.group.target.dialect.HEARTBEAT)
+                elif monotonic() - heard_at >= (CURSOR_EVERY_S if self.hidden else self.group.heartbeat_s):
+                    self._say_where_it_stands()
                     heard_at = monotonic()
+                if not moved:
+                    self._connections.hub.changed(self.group.channel)
+                    await asyncio.sleep(STORE_AWAY_S if step is None else BEHIND_S)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -208,6 +219,12 @@ class Connection(Receiver):
         if batch.ended:
             self.finish("end")
 
+    def _say_where_it_stands(self) -> None:
+        """To a client that is not live: its cursor where filters hid what came, else only that it is still there."""
+        dialect = self.group.target.dialect
+        self._write(dialect.control("cursor", {}, self.cursor) if self.hidden else dialect.HEARTBEAT)
+        self.hidden = False
+
     async def _has_room(self) -> None:
         """Until the socket takes something again; the registry ends a connection that never does."""
         self._room = asyncio.get_running_loop().create_future()
@@ -221,7 +238,3 @@ class Connection(Receiver):
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(self.group.framing.frame(data))
-
-    def _probe(self) -> None:
-        if not self.reason:
-            self._write(self.group.target.dialect.HEARTBEAT)

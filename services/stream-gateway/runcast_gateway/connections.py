@@ -1,6 +1,7 @@
 """All streams of this process: admitted, counted, grouped, ticked, timed out, drained."""
 
 import asyncio
+import logging
 import random
 from collections import Counter
 from collections.abc import Coroutine
@@ -14,11 +15,14 @@ from runcast_events.reader import LogReader
 from runcast_gateway.connection import Connection
 from runcast_gateway.group import Group
 from runcast_gateway.metrics import Metrics
+from runcast_gateway.place import Place
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.target import Target
 from runcast_gateway.transports.backlog import Backlog
 from runcast_gateway.transports.framing import Framing
 from runcast_tasks.record import Records
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 SLICES = 10
@@ -37,26 +41,33 @@ class Connections:
         self._groups: set[Group] = set()
         self._backlogs: dict[Connection, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._of_principal: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()
         self.draining = False
 
-    def refusal(self, principal: str) -> str | None:
-        """Why one more stream of this caller is too many, if it is: `process_full`, `principal_full`."""
-        if len(self._open) >= self._settings.max_streams:
-            return "process_full"
+    def take_place(self, principal: str) -> Place:
+        """For one more stream of this caller. Whoever takes one leaves it, or gives it to a connection."""
         most = self._settings.max_streams_per_principal
-        if most and self._of_principal[principal] >= most:
-            return "principal_full"
-        return None
+        if self._places.total() >= self._settings.max_streams:
+            return Place(principal, "process_full")
+        if most and self._places[principal] >= most:
+            return Place(principal, "principal_full")
+        self._places[principal] += 1
+        return Place(principal, None)
 
-    def enter(self, channel: Channel, target: Target, framing: Framing, cursor: EventId, principal: str) -> Connection:
-        """A new connection, which keeps the channel until it is closed."""
+    def leave_place(self, place: Place) -> None:
+        self._places[place.principal] -= 1
+        if not self._places[place.principal]:
+            del self._places[place.principal]
+
+    def enter(self, channel: Channel, target: Target, framing: Framing, cursor: EventId, place: Place) -> Connection:
+        """A new connection, which keeps the channel and the place until it is closed."""
         group = self._group(channel, target, framing)
-        connection = Connection(self, group, cursor, principal)
+        connection = Connection(self, group, cursor, place)
         age_s = self._settings.max_age_s
         connection.expires_at = monotonic() + age_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self._open.add(connection)
-        self._of_principal[principal] += 1
+        if self.draining:  # it was on its way in when the others were told
+            self._drain_soon(connection)
         return connection
 
     def closed(self, connection: Connection) -> None:
@@ -64,9 +75,7 @@ class Connections:
         self.metrics.closed.labels(connection.reason).inc()
         self._open.discard(connection)
         self._backlogs.pop(connection, None)
-        self._of_principal[connection.principal] -= 1
-        if not self._of_principal[connection.principal]:
-            del self._of_principal[connection.principal]
+        self.leave_place(connection.place)
         group = connection.group
         group.users -= 1
         if not group.users:
@@ -95,11 +104,14 @@ class Connections:
             for index in range(SLICES):
                 await asyncio.sleep(TICK_S / SLICES)
                 now = monotonic()
-                for group in groups[index::SLICES]:
-                    group.tick(now)
-                for connection in connections[index::SLICES]:
-                    if connection.expires_at <= now:
-                        connection.drain("age")
+                try:
+                    for group in groups[index::SLICES]:
+                        group.tick(now)
+                    for connection in connections[index::SLICES]:
+                        if connection.expires_at <= now:
+                            connection.drain("age")
+                except Exception:
+                    logger.exception("some streams were not looked after this time")
             self._end_stuck(monotonic())
 
     def _end_stuck(self, now: float) -> None:
@@ -110,10 +122,12 @@ class Connections:
     def drain(self) -> None:
         """End all streams, spread over the drain time so that their clients do not come back all at once."""
         self.draining = True
-        loop = asyncio.get_running_loop()
         for connection in self._open:
-            after_s = random.uniform(0, self._settings.drain_s)  # noqa: S311 - spread
-            loop.call_later(after_s, connection.drain, "shutdown")
+            self._drain_soon(connection)
+
+    def _drain_soon(self, connection: Connection) -> None:
+        after_s = random.uniform(0, self._settings.drain_s)  # noqa: S311 - spread
+        asyncio.get_running_loop().call_later(after_s, connection.drain, "shutdown")
 
     async def end(self) -> None:
         """Whatever is still open ends now."""

@@ -1,5 +1,6 @@
 """Live clients of one log that get the same bytes: encoded once, written to each."""
 
+import logging
 import random
 from collections.abc import Callable
 from time import monotonic
@@ -7,10 +8,13 @@ from typing import Protocol
 
 from runcast_events.channel import Channel
 from runcast_events.entry import RawEntry
+from runcast_events.ids import EventId
 from runcast_gateway.batch import Batch
 from runcast_gateway.metrics import LiveDeliveries
 from runcast_gateway.target import Target
 from runcast_gateway.transports.framing import Framing
+
+logger = logging.getLogger(__name__)
 
 CURSOR_EVERY_S = 5.0
 """How long filters may hide events before clients are told where they stand."""
@@ -25,6 +29,10 @@ class Member(Protocol):
 
     def finish(self, reason: str) -> None:
         """Everything was written."""
+        ...
+
+    def abort(self, reason: str) -> None:
+        """It cannot go on."""
         ...
 
 
@@ -71,7 +79,7 @@ class Group:
             for member in members:
                 member.finish("end")
 
-    def break_off(self) -> None:
+    def break_off(self, to: EventId) -> None:
         for member in tuple(self.members):
             member.broken_off()
 
@@ -96,6 +104,10 @@ class Group:
         """To all members; returns the bytes for each. One whose socket is full then leaves within its write."""
         self.wrote_at, self.hidden_since = monotonic(), 0.0
         framed = self.framing.frame(data)
-        for write in tuple(self.members.values()):
-            write(framed)
+        for member, write in tuple(self.members.items()):
+            try:
+                write(framed)
+            except Exception:
+                logger.exception("a client cannot be written to")
+                member.abort("error")
         return len(framed)

@@ -22,7 +22,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.opened = Counter("runcast_streams_opened", "Streams opened.", ["kind"], registry=registry)
+        opened = Counter("runcast_streams_opened", "Streams opened.", ["kind"], registry=registry)
+        self.opened = {kind: opened.labels(kind) for kind in ("session", "task")}
         self.closed = Counter("runcast_streams_closed", "Streams closed, by reason.", ["reason"], registry=registry)
         self.refused = Counter("runcast_streams_refused", "Streams refused, by reason.", ["reason"], registry=registry)
         self.replayed = Counter(

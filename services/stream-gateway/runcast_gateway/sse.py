@@ -12,6 +12,8 @@ from runcast_events.ids import EventId
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
 HEARTBEAT = b":\n"
 """A bare comment line. No blank line after it: some parsers turn that into an empty message."""
 
@@ -29,5 +31,5 @@ def control(
     lines.append(f"event: {name}")
     if position is not None:
         lines.append(f"id: {position}")
-    lines.append(f"data: {json.dumps(data, separators=(',', ':'))}")
+    lines.append(f"data: {_json(data)}")
     return ("\n".join(lines) + "\n\n").encode()

@@ -1,7 +1,7 @@
 """Where a stream begins: what a request asks for, checked, and the log's channel. The same for all ways to a client."""
 
 import random
-import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
@@ -16,6 +16,7 @@ from runcast_gateway import sse
 from runcast_gateway.connection import Connection
 from runcast_gateway.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
 from runcast_gateway.dialect import Dialect
+from runcast_gateway.place import Place
 from runcast_gateway.state import State
 from runcast_gateway.target import Target
 from runcast_gateway.transports.framing import Framing
@@ -26,12 +27,17 @@ MAX_FIELDS = 20
 STORE_S = 6.0
 """How long a client waits for the store before it is asked to come back."""
 
+REFUSALS = {
+    "process_full": (503, "this gateway has as many streams as it may; try again"),
+    "principal_full": (429, "you have as many streams as one caller may; close one, or try again"),
+}
+
 Kind = Literal["session", "task"]
 
 
 @dataclass(slots=True)
 class Start:
-    """What a request comes to; its channel is to be given back. `over`: nothing will ever follow the cursor."""
+    """What a request comes to. `over`: nothing will ever follow the cursor."""
 
     channel: Channel
     target: Target
@@ -51,8 +57,8 @@ class Asked:
     dialect: Dialect = sse
 
 
-async def start(state: State, asked: Asked) -> Start:
-    """Raises Problem, RedisError, OSError. The caller bounds the wait."""
+async def start(state: State, asked: Asked, held: ExitStack) -> Start:
+    """`held` gives the channel back. Raises Problem, RedisError, OSError. The caller bounds the wait."""
     try:
         session_id = check_session_id(asked.name) if asked.kind == "session" else session_of(asked.name)
     except InvalidId as error:
@@ -62,18 +68,19 @@ async def start(state: State, asked: Asked) -> Start:
     keys = state["keyspace"].session(DEFAULT_TENANT, session_id)
     if asked.kind == "session":
         shown = parse_filter(session_id, query.get("types"), query.get("task_id")) if query else EVERYTHING
-        channel = await _channel(state, keys)
+        channel = await _channel(state, keys, held)
         over = channel.deleted is not None and (cursor is None or cursor >= channel.deleted)
         target = Target(keys, session_id, shown, dialect=asked.dialect)
         return Start(channel, target, channel.cursor if cursor is None else cursor, over)
     shown = Filter(parse_filter(session_id, query.get("types"), None).types, asked.name)
+    channel = await _channel(state, keys, held)
+    latest = channel.cursor  # before the record, which then tells of whatever ended before it
     try:
         record = await state["records"].task(asked.name)
     except NotFound as error:
         raise Problem(404, "not_found", str(error)) from None
-    channel = await _channel(state, keys)
-    over = record.terminal_id is not None and (cursor is None or cursor >= record.terminal_id)
-    begin = channel.cursor if cursor is None else max(cursor, record.after_id)
+    begin = latest if cursor is None else max(cursor, record.after_id)
+    over = record.terminal_id is not None and begin >= record.terminal_id
     return Start(channel, Target(keys, session_id, shown, asked.name, asked.dialect), begin, over)
 
 
@@ -85,16 +92,16 @@ def read_query(scope: Scope) -> dict[str, str]:
         raise Problem(400, "invalid_query", f"expected UTF-8 text and at most {MAX_FIELDS} parameters") from None
 
 
-def overload(state: State, principal: str) -> Problem | None:
-    """Why this caller gets no stream now, if so: there are as many as may be."""
-    reason = state["connections"].refusal(principal)
-    if reason is None:
-        return None
-    state["metrics"].refused.labels(reason).inc()
-    detail = "this gateway has as many streams as it may; try again" if reason == "process_full" else (
-        "you have as many streams as one caller may; close one, or try again"
-    )  # fmt: skip
-    return Problem(503 if reason == "process_full" else 429, reason, detail, headers={"Retry-After": "5"})
+def admit(state: State, scope: Scope, held: ExitStack) -> Place:
+    """A place for this caller's stream, which `held` gives back. Raises Problem where there are as many as may be."""
+    connections = state["connections"]
+    place = connections.take_place(principal_of(scope))
+    if place.refused is None:
+        held.callback(connections.leave_place, place)
+        return place
+    state["metrics"].refused.labels(place.refused).inc()
+    status, detail = REFUSALS[place.refused]
+    raise Problem(status, place.refused, detail, headers={"Retry-After": "5"})
 
 
 def unavailable() -> Problem:
@@ -103,10 +110,12 @@ def unavailable() -> Problem:
     return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"})
 
 
-def enter(state: State, begun: Start, framing: Framing, scope: Scope) -> Connection:
-    """A connection, which owns the channel from here on and gives it back when it is over."""
-    state["metrics"].opened.labels("task" if begun.target.task_id else "session").inc()
-    return state["connections"].enter(begun.channel, begun.target, framing, begun.cursor, principal_of(scope))
+def enter(state: State, begun: Start, framing: Framing, place: Place, held: ExitStack) -> Connection:
+    """A connection, which from here on has what was held, and gives it back when it is over."""
+    connection = state["connections"].enter(begun.channel, begun.target, framing, begun.cursor, place)
+    held.pop_all()
+    state["metrics"].opened["task" if begun.target.task_id else "session"].inc()
+    return connection
 
 
 def connected(state: State, begun: Start) -> bytes:
@@ -115,7 +124,7 @@ def connected(state: State, begun: Start) -> bytes:
         "session_id": begun.target.session_id,
         "cursor": str(begun.cursor),
         "server": state["server"],
-        "client_id": secrets.token_hex(8),
+        "client_id": f"{random.getrandbits(64):016x}",
     }
     return begun.target.dialect.control("connected", data, begun.cursor, jittered(state["settings"].retry_ms))
 
@@ -130,17 +139,13 @@ def jittered(retry_ms: int) -> int:
     return int(retry_ms * random.uniform(1, 3))  # noqa: S311 - spreads clients
 
 
-async def _channel(state: State, keys: SessionKeys) -> Channel:
-    """The log's channel, watched, with a cursor. Raises Problem, TimeoutError from outside."""
-    hub = state["hub"]
-    channel = hub.watch(keys)
+async def _channel(state: State, keys: SessionKeys, held: ExitStack) -> Channel:
+    """The log's channel, watched, with a cursor. Raises Problem, and TimeoutError from outside."""
+    channel = state["hub"].watch(keys)
+    held.callback(state["hub"].unwatch, channel)
     try:
-        await hub.started(channel)
+        await channel.started()
     except BrokenLog:
-        hub.unwatch(channel)
         detail = "the store has something else in the place of this log; it was logged"
         raise Problem(500, "broken_log", detail) from None
-    except BaseException:
-        hub.unwatch(channel)
-        raise
     return channel

@@ -5,6 +5,7 @@ Plain ASGI: a route of FastAPI costs more per connect than everything that happe
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from redis.exceptions import RedisError
 from starlette.responses import Response
@@ -12,15 +13,15 @@ from starlette.types import Receive, Scope, Send
 
 from runcast_gateway import sse
 from runcast_gateway.cursor import check_query
+from runcast_gateway.place import Place
 from runcast_gateway.start import (
     STORE_S,
     Asked,
     Start,
+    admit,
     connected,
     enter,
     jittered,
-    overload,
-    principal_of,
     read_query,
     start,
     unavailable,
@@ -57,44 +58,33 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> Response | None:
-    """An answer that is no stream; None where there was a stream."""
+    """An answer that is no stream; None where there was a stream. What is held is given back, or becomes its own."""
     state: State = scope["state"]
     if scope["method"] not in ("GET", "HEAD"):
         raise Problem(405, "method_not_allowed", "expected GET or HEAD", headers={"Allow": "GET, HEAD"})
     headers = dict(scope["headers"])
-    if refused := _refuse(state, scope, headers):
-        return refused
-    try:
-        async with asyncio.timeout(STORE_S):
-            begun = await start(state, _asked(scope, headers))
-    except (RedisError, OSError):  # TimeoutError is an OSError
-        return _unavailable(state, headers)
-    owned = True
-    try:
+    if state["connections"].draining:
+        return _come_back(state["settings"].retry_ms)
+    with ExitStack() as held:
+        try:
+            place = admit(state, scope, held)
+        except Problem:
+            if _is_event_source(headers):
+                return _come_back(OVERLOAD_RETRY_MS)
+            raise
+        try:
+            async with asyncio.timeout(STORE_S):
+                begun = await start(state, _asked(scope, headers), held)
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            return _unavailable(state, headers)
         if begun.over:
             return Response(status_code=204)
         if scope["method"] == "HEAD":  # headers only: a stream would never end
             answer = Response(headers=HEADERS)
             del answer.headers["content-length"]
             return answer
-        owned = False
-        await _open(state, begun, scope, receive, send)
-        return None
-    finally:
-        if owned:
-            state["hub"].unwatch(begun.channel)
-
-
-def _refuse(state: State, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-    """Because this process ends, or has as many streams as it may."""
-    if state["connections"].draining:
-        return _come_back(state["settings"].retry_ms)
-    full = overload(state, principal_of(scope))
-    if full is None:
-        return None
-    if _is_event_source(headers):
-        return _come_back(OVERLOAD_RETRY_MS)
-    raise full
+        await _open(state, begun, place, held, scope, receive, send)
+    return None
 
 
 def _asked(scope: Scope, headers: Mapping[bytes, bytes]) -> Asked:
@@ -105,22 +95,19 @@ def _asked(scope: Scope, headers: Mapping[bytes, bytes]) -> Asked:
     return Asked("session" if kinds == "sessions" else "task", name, query, headers.get(b"last-event-id"))
 
 
-async def _open(state: State, begun: Start, scope: Scope, receive: Receive, send: Send) -> None:
+async def _open(
+    state: State, begun: Start, place: Place, held: ExitStack, scope: Scope, receive: Receive, send: Send
+) -> None:
     """From the response start on."""
     gzip = state["settings"].gzip and asks_for_gzip(dict(scope["headers"]).get(b"accept-encoding", b""))
     handover: Handover | None = (scope.get("extensions") or {}).get(HANDOVER)
     if handover is not None:
         handover.prepare()
-    try:
-        await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS + _GZIPPED * gzip})
-    except BaseException:
-        state["hub"].unwatch(begun.channel)
-        raise
+    await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS + _GZIPPED * gzip})
     if handover is not None and handover.left:
-        state["hub"].unwatch(begun.channel)
         return
     framing = handover.framing if handover is not None else None
-    connection = enter(state, begun, framing if framing is not None and not gzip else PLAIN, scope)
+    connection = enter(state, begun, framing if framing is not None and not gzip else PLAIN, place, held)
     first = connected(state, begun)
     if handover is not None and framing is not None:
         transport = handover.take(connection)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
@@ -9,15 +10,15 @@ from starlette.types import Receive, Scope, Send
 from runcast_gateway import ndjson
 from runcast_gateway.conversation import Conversation
 from runcast_gateway.cursor import check_query
+from runcast_gateway.place import Place
 from runcast_gateway.start import (
     STORE_S,
     Asked,
     Kind,
     Start,
+    admit,
     connected,
     enter,
-    overload,
-    principal_of,
     read_query,
     start,
     unavailable,
@@ -44,15 +45,17 @@ QUERY = frozenset({"session_id", "task_id", "last_event_id", "types"})
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """A stream, or why not."""
     await receive()  # websocket.connect
-    try:
-        begun = await _start(scope["state"], scope)
-    except Problem as problem:
-        await _refuse(problem, scope, receive, send)
-        return
-    await _open(scope["state"], begun, scope, receive, send)
+    state: State = scope["state"]
+    with ExitStack() as held:
+        try:
+            begun, place = await _start(state, scope, held)
+        except Problem as problem:
+            await _refuse(problem, scope, receive, send)
+            return
+        await _open(state, begun, place, held, scope, receive, send)
 
 
-async def _start(state: State, scope: Scope) -> Start:
+async def _start(state: State, scope: Scope, held: ExitStack) -> tuple[Start, Place]:
     """Raises Problem."""
     headers = dict(scope["headers"])
     if scope["path"] != PATH:
@@ -60,12 +63,11 @@ async def _start(state: State, scope: Scope) -> Start:
     _check_origin(headers, state["settings"].known_origins)
     if state["connections"].draining:
         raise Problem(503, "draining", "this gateway ends; come back, to another one", headers={"Retry-After": "1"})
-    if full := overload(state, principal_of(scope)):
-        raise full
+    place = admit(state, scope, held)
     asked = _asked(read_query(scope), headers)
     try:
         async with asyncio.timeout(STORE_S):
-            return await start(state, asked)
+            return await start(state, asked, held), place
     except (RedisError, OSError):  # TimeoutError is an OSError
         raise unavailable() from None
 
@@ -91,15 +93,13 @@ def _check_origin(headers: Mapping[bytes, bytes], origins: frozenset[str]) -> No
         raise Problem(403, "foreign_origin", detail)
 
 
-async def _open(state: State, begun: Start, scope: Scope, receive: Receive, send: Send) -> None:
+async def _open(
+    state: State, begun: Start, place: Place, held: ExitStack, scope: Scope, receive: Receive, send: Send
+) -> None:
     """From the handshake on."""
-    try:
-        await send({"type": "websocket.accept"})
-    except BaseException:
-        state["hub"].unwatch(begun.channel)
-        raise
+    await send({"type": "websocket.accept"})
     server: WebSocketProtocol | None = (scope.get("extensions") or {}).pop(SOCKET, None)  # it keeps the scope, too
-    connection = enter(state, begun, PLAIN if server is None else MESSAGES, scope)
+    connection = enter(state, begun, PLAIN if server is None else MESSAGES, place, held)
     transport = SendTransport(connection, send) if server is None else SocketTransport(connection, server)
     authorization = dict(scope["headers"]).get(b"authorization")
     async with Conversation(state, begun.target.session_id, authorization, send) as conversation:

@@ -15,6 +15,11 @@ from runcast_gateway.transports.framing import CHUNKED, PLAIN, Framing
 
 HANDOVER = "runcast.handover"
 
+REQUEST_S = 10.0
+"""From a connection, or a request's first byte, to the end of its headers."""
+HEAD_BYTES = 64 * 1024
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 
 class Receiver(asyncio.Protocol):
     """What a transport may be handed to. uvicorn calls `shutdown` when it is told to stop; it waits for `leave`."""
@@ -76,15 +81,40 @@ class Handover:
         transport.set_protocol(receiver)
         if protocol.flow.write_paused:  # nobody would tell the receiver
             receiver.pause_writing()
+        if protocol.half_closed:  # or of this
+            protocol.loop.call_soon(receiver.eof_received)
         protocol.let_go(cycle)
         del self._protocol, self._cycle  # or the scope, which has this, would keep them, and they it
         return transport
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Offers `scope["extensions"]["runcast.handover"]`, a Handover."""
+    """Offers `scope["extensions"]["runcast.handover"]`, a Handover. Bounds what a client may send, and how long it may
+    take, until its request is there: uvicorn does neither."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.half_closed = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES and self._head_timer is not None and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:  # another request of a connection that was kept
+            self._head_bytes = 0
+            self._head_timer = self.loop.call_later(REQUEST_S, self.transport.close)
 
     def on_headers_complete(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
@@ -96,6 +126,16 @@ class StreamProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         self.parser = self.scope = self.headers = self.flow = None  # type: ignore[assignment]
         self.transport = None  # type: ignore[assignment]
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who has sent all that it has to say may wait for the answer."""
+        self.half_closed = self.cycle is not None and not self.cycle.response_complete
+        return self.half_closed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(exc)
 
     def let_go(self, cycle: RequestResponseCycle) -> None:
         """Nobody needs this object any more: leave no cycle of references behind that keeps 4 KB until a collection."""
