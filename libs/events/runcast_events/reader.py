@@ -57,6 +57,11 @@ class RawPage:
     raws: list[list[Any]]
     tail: Tail
 
+    @property
+    def missing_bytes(self) -> int:
+        """How much of the log comes after this page, as of the tail."""
+        return max(0, self.tail.total_bytes - int(self.raws[-1][1][9])) if self.raws else self.tail.total_bytes
+
     def continues(self, cursor: EventId) -> bool:
         """True if these entries are exactly the next ones after `cursor`, and of one epoch. (A page that opens another
         epoch on the way is whole as well, and yet False: it has to be looked at entry by entry.)"""

@@ -13,8 +13,8 @@ from runcast_events.hub import Hub
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
-
 MANY = 16
+"""Clients of a batch from which on it takes the sockets a while to be written to."""
 
 
 class Metrics:
@@ -81,7 +81,7 @@ class LiveDeliveries:
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily("runcast_events_delivered", "Events sent to live clients.", self.events)
-        yield CounterMetricFamily("runcast_bytes_delivered", "Bytes of them.", self.bytes)
+        yield CounterMetricFamily("runcast_bytes_delivered", "Bytes of them, before compression.", self.bytes)
         names = [*(str(float(bucket)) for bucket in BUCKETS_S), "+Inf"]
         yield HistogramMetricFamily(
             "runcast_delivery_seconds",

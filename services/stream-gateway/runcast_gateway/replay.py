@@ -7,7 +7,7 @@ from typing import Any
 from runcast_events.continuity import Gap, Reason, follows, gap_before
 from runcast_events.entry import RawEntry, decode_entry, raw_entry
 from runcast_events.ids import EventId
-from runcast_events.reader import FIRST_PAGE, PAGE, LogReader, RawPage
+from runcast_events.reader import FIRST_PAGE, PAGE, PAGE_BYTES, LogReader, RawPage
 from runcast_gateway.batch import Batch
 from runcast_gateway.target import Target
 from runcast_tasks.errors import NotFound
@@ -15,6 +15,8 @@ from runcast_tasks.record import Records
 
 WRITE_BYTES = 256 * 1024
 """About so much is read and written at once: what a client that stops reading can make us hold."""
+
+CAREFUL_PAGE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Replay:
         elif page.tail.deleted == batch.cursor:
             batch.ended = True
         self._begun = True
-        self._count = _page_count(page)
+        self._count = _page_count(page, self._count)
         return Step(batch, gap, beyond)
 
     async def _break_at(self, page: RawPage, cursor: EventId) -> Gap | None:
@@ -109,9 +111,11 @@ def _fitting(raws: list[list[Any]]) -> list[list[Any]]:
     return [raw for raw, before in zip(raws, accumulate(sizes, initial=0), strict=False) if before < WRITE_BYTES]
 
 
-def _page_count(page: RawPage) -> int:
-    """How many entries like this page's make about WRITE_BYTES."""
+def _page_count(page: RawPage, before: int) -> int:
+    """How many entries like this page's make about WRITE_BYTES. Those that come may be of any size: where all that is
+    missing would be too much for one reply, the guess is a careful one."""
     if not page.raws:
         return FIRST_PAGE
     average = sum(len(fields[-1]) + 100 for _, fields in page.raws) // len(page.raws)
-    return max(4, min(PAGE, WRITE_BYTES // average))
+    most = PAGE if page.missing_bytes <= PAGE_BYTES else min(CAREFUL_PAGE, 4 * before)
+    return max(4, min(most, WRITE_BYTES // average))
