@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from runcast_events.codec import MAX_PAYLOAD_BYTES, Envelope, decode, with_id
-from runcast_events.entry import UndecodableEntry, decode_entry, decode_publication, raw_entry
+from runcast_events.entry import UndecodableEntry, decode_entry, decode_publication, raw_entries
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import EVENTS, Event, LogLost, Output, OutputComplete, TokenUsage, ToolCallComplete
 
@@ -162,6 +162,6 @@ def test_an_entry_is_the_same_whether_it_is_decoded_or_not() -> None:
     fields = [b"t", b"output", b"k", b"s1.aaaaaaaaaa", b"f", b"1", b"a", b"1700", b"s", b"160"]
     for more in ([], [b"b", b"5-2"]):
         raw = [b"9-1", [*fields, *more, b"p", b"{}"]]
-        assert decode_entry(raw).raw == raw_entry(raw)
+        assert raw_entries([raw]) == [decode_entry(raw).raw]
     with pytest.raises(UndecodableEntry):
-        raw_entry([b"9-1", [b"x", b"y"]])
+        raw_entries([[b"9-1", [b"x", b"y"]]])

@@ -67,13 +67,12 @@ class RawEntry(NamedTuple):
     payload: bytes
 
 
-def raw_entry(raw: Sequence[Any]) -> RawEntry:
-    """From one item of an XRANGE or XREAD reply. Relies on the order in which the append script writes the fields."""
+def raw_entries(raws: Sequence[Sequence[Any]]) -> list[RawEntry]:
+    """From the items of an XRANGE or XREAD reply. Relies on the order in which the append script writes the fields."""
     try:
-        event_id, fields = raw
-        return RawEntry(event_id, fields[1], fields[3], fields[-1])
+        return [_new(RawEntry, (event_id, fields[1], fields[3], fields[-1])) for event_id, fields in raws]
     except (IndexError, TypeError, ValueError) as error:
-        raise UndecodableEntry(f"not an entry of the append script: {raw!r:.200}") from error
+        raise UndecodableEntry("not entries of the append script") from error
 
 
 class Publication(NamedTuple):

@@ -1,6 +1,8 @@
 """What one write to a client carries: the frames of events that its filter shows, and where it then stands. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from runcast_events.continuity import Gap
 from runcast_events.entry import RawEntry
@@ -74,13 +76,9 @@ class Batch:
 
 def portions(frames: list[bytes]) -> Iterator[bytes]:
     """The frames joined to portions of about PORTION_BYTES; a larger frame comes alone."""
-    portion: list[bytes] = []
-    size = 0
-    for frame in frames:
-        if portion and size + len(frame) > PORTION_BYTES:
-            yield b"".join(portion)
-            portion, size = [], 0
-        portion.append(frame)
-        size += len(frame)
-    if portion:
-        yield b"".join(portion)
+    ends = list(accumulate(map(len, frames)))
+    start = written = 0
+    while start < len(frames):
+        end = max(start + 1, bisect_right(ends, written + PORTION_BYTES))
+        yield b"".join(frames[start:end])
+        start, written = end, ends[end - 1]

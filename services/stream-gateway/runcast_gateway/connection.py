@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 from runcast_events.ids import EventId
 from runcast_gateway.batch import Batch, portions
 from runcast_gateway.group import CURSOR_EVERY_S, Group
-from runcast_gateway.place import Place
 from runcast_gateway.replay import Replay, Step
 from runcast_gateway.transports.backlog import is_reset
 from runcast_gateway.transports.handover import Receiver
@@ -37,23 +36,19 @@ class Connection(Receiver):
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport",
-        "cursor", "expires_at", "group", "handed_over", "hidden", "paused", "place", "reason",
+        "cursor", "expires_at", "group", "handed_over", "hidden", "live", "paused", "principal", "reason",
     )  # fmt: skip
 
-    def __init__(self, connections: "Connections", group: Group, cursor: EventId, place: Place) -> None:
+    def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
         super().__init__()
-        self._connections, self.group, self.cursor, self.place = connections, group, cursor, place
+        self._connections, self.group, self.cursor, self.principal = connections, group, cursor, principal
         self._transport: asyncio.Transport | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self.expires_at = 0.0
-        self.hidden = self.paused = self.handed_over = False
+        self.hidden = self.live = self.paused = self.handed_over = False
         self._begun = False
         self.reason = ""
-
-    @property
-    def live(self) -> bool:
-        return self in self.group.members
 
     def open(self, transport: asyncio.Transport, first: bytes, *, handed_over: bool = False) -> None:
         """The response has started: say `first`, and begin. `handed_over`: the transport is the socket's own."""
@@ -62,6 +57,10 @@ class Connection(Receiver):
             self._connections.watch(self, transport)
         self._write(first)
         self._go_on()
+
+    def write(self, framed: bytes) -> None:
+        """Of a live connection: to its socket."""
+        self._transport.write(framed)  # type: ignore[union-attr]
 
     def finish(self, reason: str) -> None:
         """End the stream as it should end, after what was written."""
@@ -142,7 +141,8 @@ class Connection(Receiver):
             return
         if self.cursor == self.group.channel.cursor:
             self._begun = True
-            self.group.members[self] = self._transport.write
+            self.live = True
+            self.group.members.append(self)
             if self.hidden:
                 self.group.hide()
         else:
@@ -153,7 +153,8 @@ class Connection(Receiver):
 
     def _leave_group(self) -> None:
         self.cursor, self.hidden = self.group.channel.cursor, bool(self.group.hidden_since)
-        del self.group.members[self]
+        self.group.members.remove(self)
+        self.live = False
 
     def _stop(self, reason: str) -> None:
         """Whatever it does, it does no longer."""
@@ -165,18 +166,20 @@ class Connection(Receiver):
 
     async def _catch_up(self) -> None:
         """From the cursor to where the channel stands, at the client's pace."""
+        replay = Replay(self.group.target, self._connections.reader, self._connections.records, self._begun)
+        ahead = False  # of a client that takes what it is given
         try:
-            replay = Replay(self.group.target, self._connections.reader, self._connections.records, self._begun)
             heard_at = monotonic()
             while self.cursor != self.group.channel.cursor or self.paused:
                 if self.paused:
                     await self._has_room()
                     continue
                 try:
-                    step = await replay.read(self.cursor, self.group.channel.cursor)
+                    step = await replay.read(self.cursor, self.group.channel.cursor, ahead=ahead)
                 except (RedisError, OSError):
                     step = None  # the store is away: the hub tries on, and so do we
                 moved = step is not None and await self._send(step)
+                ahead = moved and not self.paused
                 if step is not None and step.batch.frames:
                     heard_at = monotonic()
                 elif monotonic() - heard_at >= (CURSOR_EVERY_S if self.hidden else self.group.heartbeat_s):
@@ -190,6 +193,8 @@ class Connection(Receiver):
         except Exception:
             logger.exception("a stream cannot go on", extra={"session_id": self.group.target.session_id})
             self.abort("error")
+        finally:
+            replay.close()
         self._catching_up = None
         self._go_on()
 

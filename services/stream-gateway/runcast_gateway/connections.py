@@ -15,7 +15,6 @@ from runcast_events.reader import LogReader
 from runcast_gateway.connection import Connection
 from runcast_gateway.group import Group
 from runcast_gateway.metrics import Metrics
-from runcast_gateway.place import Place
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.target import Target
 from runcast_gateway.transports.backlog import Backlog
@@ -42,27 +41,31 @@ class Connections:
         self._backlogs: dict[Connection, Backlog] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[str] = Counter()
+        self._taken = 0
         self.draining = False
 
-    def take_place(self, principal: str) -> Place:
-        """For one more stream of this caller. Whoever takes one leaves it, or gives it to a connection."""
+    def take_place(self, principal: str) -> str | None:
+        """A place for one more stream of this caller: taken before anything is waited for, and left once. Returns why
+        there is none, if so: `process_full`, `principal_full`."""
         most = self._settings.max_streams_per_principal
-        if self._places.total() >= self._settings.max_streams:
-            return Place(principal, "process_full")
+        if self._taken >= self._settings.max_streams:
+            return "process_full"
         if most and self._places[principal] >= most:
-            return Place(principal, "principal_full")
+            return "principal_full"
         self._places[principal] += 1
-        return Place(principal, None)
+        self._taken += 1
+        return None
 
-    def leave_place(self, place: Place) -> None:
-        self._places[place.principal] -= 1
-        if not self._places[place.principal]:
-            del self._places[place.principal]
+    def leave_place(self, principal: str) -> None:
+        self._taken -= 1
+        self._places[principal] -= 1
+        if not self._places[principal]:
+            del self._places[principal]
 
-    def enter(self, channel: Channel, target: Target, framing: Framing, cursor: EventId, place: Place) -> Connection:
-        """A new connection, which keeps the channel and the place until it is closed."""
+    def enter(self, channel: Channel, target: Target, framing: Framing, cursor: EventId, principal: str) -> Connection:
+        """A new connection, which keeps the channel and its caller's place until it is closed."""
         group = self._group(channel, target, framing)
-        connection = Connection(self, group, cursor, place)
+        connection = Connection(self, group, cursor, principal)
         age_s = self._settings.max_age_s
         connection.expires_at = monotonic() + age_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self._open.add(connection)
@@ -75,7 +78,7 @@ class Connections:
         self.metrics.closed.labels(connection.reason).inc()
         self._open.discard(connection)
         self._backlogs.pop(connection, None)
-        self.leave_place(connection.place)
+        self.leave_place(connection.principal)
         group = connection.group
         group.users -= 1
         if not group.users:

@@ -2,7 +2,6 @@
 
 import logging
 import random
-from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -23,6 +22,8 @@ CURSOR_EVERY_S = 5.0
 class Member(Protocol):
     """A live client. A call may end its membership."""
 
+    def write(self, framed: bytes) -> None: ...
+
     def broken_off(self) -> None:
         """The log does not go on from where the channel stands."""
         ...
@@ -37,8 +38,8 @@ class Member(Protocol):
 
 
 class Group:
-    """A follower of a channel. `members` are those that have all that the channel gave away, each with how to write
-    framed bytes to it; `users` counts everybody who may become one."""
+    """A follower of a channel. `members` are those that have all that the channel gave away; `users` counts
+    everybody who may become one."""
 
     __slots__ = (
         "_deliveries", "_whole", "channel", "framing", "heartbeat_s",
@@ -52,7 +53,7 @@ class Group:
         self._deliveries = deliveries
         self._whole = target.whole
         self.heartbeat_s = heartbeat_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-        self.members: dict[Member, Callable[[bytes], None]] = {}
+        self.members: list[Member] = []
         self.users = 0
         self.wrote_at = monotonic()
         self.hidden_since = 0.0
@@ -104,9 +105,9 @@ class Group:
         """To all members; returns the bytes for each. One whose socket is full then leaves within its write."""
         self.wrote_at, self.hidden_since = monotonic(), 0.0
         framed = self.framing.frame(data)
-        for member, write in tuple(self.members.items()):
+        for member in tuple(self.members):
             try:
-                write(framed)
+                member.write(framed)
             except Exception:
                 logger.exception("a client cannot be written to")
                 member.abort("error")

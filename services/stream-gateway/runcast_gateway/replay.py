@@ -1,11 +1,12 @@
 """Reading a log for one client: page by page, up to where its channel stands, with gaps where the log breaks off."""
 
+import asyncio
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from runcast_events.continuity import Gap, Reason, follows, gap_before
-from runcast_events.entry import RawEntry, decode_entry, raw_entry
+from runcast_events.entry import RawEntry, decode_entry, raw_entries
 from runcast_events.ids import EventId
 from runcast_events.reader import FIRST_PAGE, PAGE, PAGE_BYTES, LogReader, RawPage
 from runcast_gateway.batch import Batch
@@ -17,6 +18,8 @@ WRITE_BYTES = 256 * 1024
 """About so much is read and written at once: what a client that stops reading can make us hold."""
 
 CAREFUL_PAGE = 256
+SENT = 3
+"""Turns of the event loop until what was asked for has left: the task begins, its command is written, it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,12 @@ class Replay:
         """`begun`: the cursor is one that the log once had; else it is a stranger's word."""
         self._target, self._reader, self._records, self._begun = target, reader, records, begun
         self._count = FIRST_PAGE
+        self._ahead: tuple[EventId, asyncio.Task[RawPage]] | None = None
 
-    async def read(self, cursor: EventId, limit: EventId) -> Step:
+    async def read(self, cursor: EventId, limit: EventId, *, ahead: bool = False) -> Step:
         """Read on from `cursor`, up to `limit`: what lies beyond the channel gives its followers, and the client with
-        them. Raises RedisError, OSError."""
-        page = await self._reader.raw_page(self._target.keys, cursor, self._count)
+        them. `ahead`: have the store look for the page after this one meanwhile. Raises RedisError, OSError."""
+        page = await self._page(cursor, ahead)
         batch = Batch(self._target, cursor.encode())
         gap, beyond = _choose(page, batch, limit)
         if gap is None and not beyond and batch.cursor == cursor:
@@ -52,8 +56,29 @@ class Replay:
         elif page.tail.deleted == batch.cursor:
             batch.ended = True
         self._begun = True
-        self._count = _page_count(page, self._count)
         return Step(batch, gap, beyond)
+
+    def close(self) -> None:
+        if self._ahead is not None:
+            (_, page), self._ahead = self._ahead, None
+            page.cancel()
+            if page.done() and not page.cancelled():
+                page.exception()  # nobody else will ask for it
+
+    async def _page(self, cursor: EventId, ahead: bool) -> RawPage:
+        if self._ahead is not None and self._ahead[0] == cursor:
+            (_, coming), self._ahead = self._ahead, None
+            page = await coming
+        else:
+            self.close()
+            page = await self._reader.raw_page(self._target.keys, cursor, self._count)
+        self._count = _page_count(page, self._count)
+        if ahead and page.raws and page.missing_bytes:
+            last = EventId.decode(page.raws[-1][0])
+            self._ahead = last, asyncio.create_task(self._reader.raw_page(self._target.keys, last, self._count))
+            for _ in range(SENT):
+                await asyncio.sleep(0)
+        return page
 
     async def _break_at(self, page: RawPage, cursor: EventId) -> Gap | None:
         """Nothing follows the cursor here: is it because the log no longer has it, or lost what follows?"""
@@ -86,7 +111,7 @@ def _choose(page: RawPage, batch: Batch, limit: EventId) -> tuple[Gap | None, bo
     if not page.raws:
         return None, False
     if page.continues(batch.cursor) and EventId.decode(page.raws[-1][0]) <= limit:
-        batch.add([raw_entry(raw) for raw in page.raws])
+        batch.add(raw_entries(page.raws))
         return None, False
     cursor = batch.cursor
     entries: list[RawEntry] = []

@@ -1,6 +1,7 @@
 """Where a stream begins: what a request asks for, checked, and the log's channel. The same for all ways to a client."""
 
 import random
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,6 @@ from runcast_gateway import sse
 from runcast_gateway.connection import Connection
 from runcast_gateway.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
 from runcast_gateway.dialect import Dialect
-from runcast_gateway.place import Place
 from runcast_gateway.state import State
 from runcast_gateway.target import Target
 from runcast_gateway.transports.framing import Framing
@@ -92,16 +92,17 @@ def read_query(scope: Scope) -> dict[str, str]:
         raise Problem(400, "invalid_query", f"expected UTF-8 text and at most {MAX_FIELDS} parameters") from None
 
 
-def admit(state: State, scope: Scope, held: ExitStack) -> Place:
-    """A place for this caller's stream, which `held` gives back. Raises Problem where there are as many as may be."""
-    connections = state["connections"]
-    place = connections.take_place(principal_of(scope))
-    if place.refused is None:
-        held.callback(connections.leave_place, place)
-        return place
-    state["metrics"].refused.labels(place.refused).inc()
-    status, detail = REFUSALS[place.refused]
-    raise Problem(status, place.refused, detail, headers={"Retry-After": "5"})
+def admit(state: State, scope: Scope, held: ExitStack) -> str:
+    """A place for a stream of this caller, who is returned; `held` gives it back. Raises Problem where there are as
+    many as may be."""
+    connections, principal = state["connections"], principal_of(scope)
+    refused = connections.take_place(principal)
+    if refused is None:
+        held.callback(connections.leave_place, principal)
+        return principal
+    state["metrics"].refused.labels(refused).inc()
+    status, detail = REFUSALS[refused]
+    raise Problem(status, refused, detail, headers={"Retry-After": "5"})
 
 
 def unavailable() -> Problem:
@@ -110,9 +111,9 @@ def unavailable() -> Problem:
     return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"})
 
 
-def enter(state: State, begun: Start, framing: Framing, place: Place, held: ExitStack) -> Connection:
+def enter(state: State, begun: Start, framing: Framing, principal: str, held: ExitStack) -> Connection:
     """A connection, which from here on has what was held, and gives it back when it is over."""
-    connection = state["connections"].enter(begun.channel, begun.target, framing, begun.cursor, place)
+    connection = state["connections"].enter(begun.channel, begun.target, framing, begun.cursor, principal)
     held.pop_all()
     state["metrics"].opened["task" if begun.target.task_id else "session"].inc()
     return connection
@@ -132,7 +133,7 @@ def connected(state: State, begun: Start) -> bytes:
 def principal_of(scope: Scope) -> str:
     """Whose streams are counted together: an address, until callers have names."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return sys.intern(client[0]) if client else ""
 
 
 def jittered(retry_ms: int) -> int:

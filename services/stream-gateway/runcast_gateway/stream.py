@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from runcast_gateway import sse
 from runcast_gateway.cursor import check_query
-from runcast_gateway.place import Place
 from runcast_gateway.start import (
     STORE_S,
     Asked,
@@ -67,7 +66,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> Response | None
         return _come_back(state["settings"].retry_ms)
     with ExitStack() as held:
         try:
-            place = admit(state, scope, held)
+            principal = admit(state, scope, held)
         except Problem:
             if _is_event_source(headers):
                 return _come_back(OVERLOAD_RETRY_MS)
@@ -83,7 +82,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> Response | None
             answer = Response(headers=HEADERS)
             del answer.headers["content-length"]
             return answer
-        await _open(state, begun, place, held, scope, receive, send)
+        await _open(state, begun, principal, held, scope, receive, send)
     return None
 
 
@@ -96,7 +95,7 @@ def _asked(scope: Scope, headers: Mapping[bytes, bytes]) -> Asked:
 
 
 async def _open(
-    state: State, begun: Start, place: Place, held: ExitStack, scope: Scope, receive: Receive, send: Send
+    state: State, begun: Start, principal: str, held: ExitStack, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """From the response start on."""
     gzip = state["settings"].gzip and asks_for_gzip(dict(scope["headers"]).get(b"accept-encoding", b""))
@@ -107,7 +106,7 @@ async def _open(
     if handover is not None and handover.left:
         return
     framing = handover.framing if handover is not None else None
-    connection = enter(state, begun, framing if framing is not None and not gzip else PLAIN, place, held)
+    connection = enter(state, begun, framing if framing is not None and not gzip else PLAIN, principal, held)
     first = connected(state, begun)
     if handover is not None and framing is not None:
         transport = handover.take(connection)

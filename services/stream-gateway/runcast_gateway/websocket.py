@@ -10,7 +10,6 @@ from starlette.types import Receive, Scope, Send
 from runcast_gateway import ndjson
 from runcast_gateway.conversation import Conversation
 from runcast_gateway.cursor import check_query
-from runcast_gateway.place import Place
 from runcast_gateway.start import (
     STORE_S,
     Asked,
@@ -48,14 +47,14 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     state: State = scope["state"]
     with ExitStack() as held:
         try:
-            begun, place = await _start(state, scope, held)
+            begun, principal = await _start(state, scope, held)
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
             return
-        await _open(state, begun, place, held, scope, receive, send)
+        await _open(state, begun, principal, held, scope, receive, send)
 
 
-async def _start(state: State, scope: Scope, held: ExitStack) -> tuple[Start, Place]:
+async def _start(state: State, scope: Scope, held: ExitStack) -> tuple[Start, str]:
     """Raises Problem."""
     headers = dict(scope["headers"])
     if scope["path"] != PATH:
@@ -63,11 +62,11 @@ async def _start(state: State, scope: Scope, held: ExitStack) -> tuple[Start, Pl
     _check_origin(headers, state["settings"].known_origins)
     if state["connections"].draining:
         raise Problem(503, "draining", "this gateway ends; come back, to another one", headers={"Retry-After": "1"})
-    place = admit(state, scope, held)
+    principal = admit(state, scope, held)
     asked = _asked(read_query(scope), headers)
     try:
         async with asyncio.timeout(STORE_S):
-            return await start(state, asked, held), place
+            return await start(state, asked, held), principal
     except (RedisError, OSError):  # TimeoutError is an OSError
         raise unavailable() from None
 
@@ -94,12 +93,12 @@ def _check_origin(headers: Mapping[bytes, bytes], origins: frozenset[str]) -> No
 
 
 async def _open(
-    state: State, begun: Start, place: Place, held: ExitStack, scope: Scope, receive: Receive, send: Send
+    state: State, begun: Start, principal: str, held: ExitStack, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """From the handshake on."""
     await send({"type": "websocket.accept"})
     server: WebSocketProtocol | None = (scope.get("extensions") or {}).pop(SOCKET, None)  # it keeps the scope, too
-    connection = enter(state, begun, PLAIN if server is None else MESSAGES, place, held)
+    connection = enter(state, begun, PLAIN if server is None else MESSAGES, principal, held)
     transport = SendTransport(connection, send) if server is None else SocketTransport(connection, server)
     authorization = dict(scope["headers"]).get(b"authorization")
     async with Conversation(state, begun.target.session_id, authorization, send) as conversation:
