@@ -16,7 +16,6 @@ from runcast_events.ids import EventId
 from runcast_gateway.batch import Batch, portions
 from runcast_gateway.group import CURSOR_EVERY_S, Group
 from runcast_gateway.replay import Replay, Step
-from runcast_gateway.transports.backlog import is_reset
 from runcast_gateway.transports.handover import Receiver
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ logger = logging.getLogger(__name__)
 STORE_AWAY_S = 0.5
 BEHIND_S = 0.01
 """A moment for the channel to come to where the client is already."""
-PROBE_S = 0.2
-"""Time for the machine of a client that has left to answer."""
 
 
 class Connection(Receiver):
@@ -111,16 +108,11 @@ class Connection(Receiver):
         """A client has nothing more to say, once it has asked."""
 
     def eof_received(self) -> bool:
-        """The client says no more, but may listen: shutdown(SHUT_WR) and close() look the same until something is
-        written. What the machine of one that is gone answers to that shows a moment later."""
+        """The client says no more, but may listen: see transports/half_closed.py."""
         if self._transport is not None and not self.reason:
             self._write(self.group.target.dialect.HEARTBEAT)
-            asyncio.get_running_loop().call_later(PROBE_S, self._end_if_gone)
+            self._connections.half_closed(self, self._transport)
         return True
-
-    def _end_if_gone(self) -> None:
-        if self._transport is not None and not self.reason and is_reset(self._transport):
-            self.abort("gone")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop(self.reason or "gone")

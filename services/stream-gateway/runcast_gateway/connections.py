@@ -19,10 +19,13 @@ from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.target import Target
 from runcast_gateway.transports.backlog import Backlog
 from runcast_gateway.transports.framing import Framing
+from runcast_gateway.transports.half_closed import reset
 from runcast_tasks.record import Records
 
 logger = logging.getLogger(__name__)
 
+ANSWER_S = 1.0
+"""Time for the machine of a client that has left to say so. Later it shows at the next heartbeats."""
 TICK_S = 1.0
 SLICES = 10
 """Parts of a tick: ten thousand heartbeats at once would hold up everything else for a twentieth of a second."""
@@ -39,6 +42,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._groups: set[Group] = set()
         self._backlogs: dict[Connection, Backlog] = {}
+        self._silent: dict[Connection, tuple[int, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: Counter[str] = Counter()
         self._taken = 0
@@ -75,9 +79,10 @@ class Connections:
 
     def closed(self, connection: Connection) -> None:
         """It is over."""
-        self.metrics.closed.labels(connection.reason).inc()
+        self.metrics.closed[connection.reason].inc()
         self._open.discard(connection)
         self._backlogs.pop(connection, None)
+        self._silent.pop(connection, None)
         self.leave_place(connection.principal)
         group = connection.group
         group.users -= 1
@@ -93,6 +98,11 @@ class Connections:
 
     def unwatch(self, connection: Connection) -> None:
         self._backlogs.pop(connection, None)
+
+    def half_closed(self, connection: Connection, transport: asyncio.WriteTransport) -> None:
+        """The client will send no more, and was just written to: end the connection should nobody be there."""
+        if endpoint := transport.get_extra_info("socket"):
+            self._silent[connection] = endpoint.fileno(), monotonic()
 
     def spawn(self, catching_up: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(catching_up, name="catch up")
@@ -113,9 +123,20 @@ class Connections:
                     for connection in connections[index::SLICES]:
                         if connection.expires_at <= now:
                             connection.drain("age")
+                    self._end_gone(now)
                 except Exception:
                     logger.exception("some streams were not looked after this time")
             self._end_stuck(monotonic())
+
+    def _end_gone(self, now: float) -> None:
+        """Of clients that send no more: those that are gone. One that has not been said to be gone in time listens."""
+        if self._silent:
+            gone = reset(file for file, _ in self._silent.values())
+            for connection, (file, since) in list(self._silent.items()):
+                if file in gone:
+                    connection.abort("gone")
+                elif now - since > ANSWER_S:
+                    del self._silent[connection]
 
     def _end_stuck(self, now: float) -> None:
         for connection, backlog in list(self._backlogs.items()):

@@ -13,6 +13,7 @@ from runcast_events.hub import Hub
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
+REASONS = ("gone", "end", "draining", "send_timeout", "error", "shutdown")
 MANY = 16
 """Clients of a batch from which on it takes the sockets a while to be written to."""
 
@@ -24,7 +25,8 @@ class Metrics:
         self.registry = registry
         opened = Counter("runcast_streams_opened", "Streams opened.", ["kind"], registry=registry)
         self.opened = {kind: opened.labels(kind) for kind in ("session", "task")}
-        self.closed = Counter("runcast_streams_closed", "Streams closed, by reason.", ["reason"], registry=registry)
+        closed = Counter("runcast_streams_closed", "Streams closed, by reason.", ["reason"], registry=registry)
+        self.closed = {reason: closed.labels(reason) for reason in REASONS}
         self.refused = Counter("runcast_streams_refused", "Streams refused, by reason.", ["reason"], registry=registry)
         self.replayed = Counter(
             "runcast_events_replayed", "Events sent to clients from the log's past.", registry=registry

@@ -9,7 +9,9 @@ in pyproject.toml hold it.
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_remote_addr, is_ssl
 
 from runcast_gateway.transports.framing import CHUNKED, PLAIN, Framing
 
@@ -93,7 +95,11 @@ class StreamProtocol(HttpToolsProtocol):
     take, until its request is there: uvicorn does neither."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        # As uvicorn's own, but for the server's address, which costs system calls and which ASGI lets one leave out.
+        self.connections.add(self)
+        self.transport, self.flow = transport, FlowControl(transport)
+        self.client = get_remote_addr(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
         self.half_closed = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_S, transport.close)
