@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from runcast_events.ids import EventId
+from runcast_events.ids import START, EventId
 from runcast_gateway.batch import Batch, portions
 from runcast_gateway.group import CURSOR_EVERY_S, Group
 from runcast_gateway.replay import Replay, Step
@@ -29,7 +29,7 @@ BEHIND_S = 0.01
 
 
 class Connection(Receiver):
-    """`cursor` counts while the connection is not live. `reason`: why it ends, once it does."""
+    """`cursor` is where a connection stands that is not live. `reason`: why it ends, once it does."""
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport",
@@ -133,7 +133,7 @@ class Connection(Receiver):
             return
         if self.cursor == self.group.channel.cursor:
             self._begun = True
-            self.live = True
+            self.live, self.cursor = True, START
             self.group.members.append(self)
             if self.hidden:
                 self.group.hide()

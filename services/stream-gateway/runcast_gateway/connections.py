@@ -39,6 +39,8 @@ class Connections:
     ) -> None:
         self._settings = settings
         self.hub, self.reader, self.records, self.metrics = hub, reader, records, metrics
+        # Jittered, so that groups that began together do not speak together. A few, which ten thousand share.
+        self._heartbeats_s = [settings.heartbeat_s * (0.9 + 0.2 * step / 32) for step in range(33)]
         self._open: set[Connection] = set()
         self._groups: set[Group] = set()
         self._backlogs: dict[Connection, Backlog] = {}
@@ -176,7 +178,8 @@ class Connections:
     def _group(self, channel: Channel, target: Target, framing: Framing) -> Group:
         group = channel.followers.get((target, framing))
         if group is None:
-            group = Group(channel, target, framing, self.metrics.live, self._settings.heartbeat_s)
+            heartbeat_s = random.choice(self._heartbeats_s)  # noqa: S311 - jitter
+            group = Group(channel, target, framing, self.metrics.live, heartbeat_s)
             channel.followers[(target, framing)] = group
             self._groups.add(group)
         assert isinstance(group, Group)

@@ -1,7 +1,6 @@
 """Live clients of one log that get the same bytes: encoded once, written to each."""
 
 import logging
-import random
 from time import monotonic
 from typing import Protocol
 
@@ -52,7 +51,7 @@ class Group:
         self.channel, self.target, self.framing = channel, target, framing
         self._deliveries = deliveries
         self._whole = target.whole
-        self.heartbeat_s = heartbeat_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        self.heartbeat_s = heartbeat_s
         self.members: list[Member] = []
         self.users = 0
         self.wrote_at = monotonic()
