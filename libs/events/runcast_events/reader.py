@@ -58,6 +58,14 @@ class RawPage:
     tail: Tail
 
     @property
+    def bytes(self) -> int:
+        """What its entries come to, told by the running totals of the first and the last; payloads and some more."""
+        if not self.raws:
+            return 0
+        (_, first), (_, last) = self.raws[0], self.raws[-1]
+        return int(last[9]) - int(first[9]) + len(first[-1])
+
+    @property
     def missing_bytes(self) -> int:
         """How much of the log comes after this page, as of the tail."""
         return max(0, self.tail.total_bytes - int(self.raws[-1][1][9])) if self.raws else self.tail.total_bytes

@@ -107,9 +107,10 @@ class Replay:
 
 def _choose(page: RawPage, batch: Batch, limit: EventId) -> tuple[Gap | None, bool]:
     """Fill the batch up to `limit`, or to a break: the gap there, and whether there is more beyond the limit."""
-    page = RawPage(_fitting(page.raws), page.tail)
     if not page.raws:
         return None, False
+    if page.bytes > WRITE_BYTES:
+        page = RawPage(_fitting(page.raws), page.tail)
     if page.continues(batch.cursor) and EventId.decode(page.raws[-1][0]) <= limit:
         batch.add(raw_entries(page.raws))
         return None, False
@@ -131,8 +132,6 @@ def _choose(page: RawPage, batch: Batch, limit: EventId) -> tuple[Gap | None, bo
 def _fitting(raws: list[list[Any]]) -> list[list[Any]]:
     """As many of these entries as are to be written at once."""
     sizes = [len(fields[-1]) for _, fields in raws]
-    if sum(sizes) <= WRITE_BYTES:
-        return raws
     return [raw for raw, before in zip(raws, accumulate(sizes, initial=0), strict=False) if before < WRITE_BYTES]
 
 
@@ -141,6 +140,6 @@ def _page_count(page: RawPage, before: int) -> int:
     missing would be too much for one reply, the guess is a careful one."""
     if not page.raws:
         return FIRST_PAGE
-    average = sum(len(fields[-1]) + 100 for _, fields in page.raws) // len(page.raws)
+    average = max(1, page.bytes // len(page.raws))  # a log that was rolled back may count backwards
     most = PAGE if page.missing_bytes <= PAGE_BYTES else min(CAREFUL_PAGE, 4 * before)
     return max(4, min(most, WRITE_BYTES // average))
