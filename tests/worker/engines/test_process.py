@@ -303,7 +303,7 @@ async def test_cancelling_ends_the_whole_tree(client: Client, start_worker: Star
     async with start_worker(engines={"process": ProcessEngine()}):
         task_id = await client.submit(f"sleep 300.{mark} & echo up; sleep 301.{mark}", agent="shell")
         await client.wrote("log")
-        assert len(_commands(mark)) >= 2
+        await wait_until(lambda: len(_commands(mark)) >= 2)
         await Control(client.redis, client.log, Keyspace(), TENANT).cancel(task_id, "test", None)
         log = await client.ended(task_id)
         await wait_until(lambda: not _commands(mark), message="a process is left")
