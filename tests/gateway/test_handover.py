@@ -10,23 +10,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from runcast_events.log import EventLog
 from runcast_gateway.transports.handover import StreamProtocol
 from runcast_local.store import Store
-from tests.attempts import Attempt, claim, entries, submit
+from tests.attempts import Attempt, entries
 from tests.conftest import wait_until
 from tests.gateway.raw import GET, raw_client
 from tests.gateway.running import Client, Gateway, running_gateway
 from tests.proxy import running_proxy
 
 SESSION = "/stream/sessions/s1"
-
-
-@pytest.fixture
-async def started(redis: Redis) -> Attempt:
-    """A task that has started, in session s1."""
-    log = EventLog(redis)
-    await submit(log)
-    attempt = await claim(redis)
-    await attempt.append(log, attempt.started())
-    return attempt
 
 
 async def transports(gateway: Gateway) -> object:

@@ -48,16 +48,6 @@ async def check(redis: Redis, clients: list[Client]) -> None:
         assert "gap" not in client.events
 
 
-@pytest.fixture
-async def started(redis: Redis) -> Attempt:
-    """A task that has started."""
-    log = EventLog(redis)
-    await submit(log)
-    attempt = await claim(redis)
-    await attempt.append(log, attempt.started())
-    return attempt
-
-
 async def test_publications_that_follow_are_delivered_without_a_read(
     redis: Redis, redis_url: str, started: Attempt
 ) -> None:

@@ -180,8 +180,6 @@ class Connection(Receiver):
                 if not moved:
                     self._connections.hub.changed(self.group.channel)
                     await asyncio.sleep(STORE_AWAY_S if step is None else BEHIND_S)
-        except asyncio.CancelledError:
-            raise
         except Exception:
             logger.exception("a stream cannot go on", extra={"session_id": self.group.target.session_id})
             self.abort("error")

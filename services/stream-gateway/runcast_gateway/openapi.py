@@ -6,32 +6,16 @@ from fastapi import FastAPI
 
 from runcast_service.problem import MEDIA_TYPE
 
-_CURSOR = {
-    "name": "last_event_id",
-    "in": "query",
-    "schema": {"type": "string"},
-    "description": "An event id, `earliest` (default) or `latest`.",
-    "example": "1763640000000-12",
-}
-_HEADER = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "The cursor of an automatic reconnect; wins over the query.",
-}
-_TYPES = {
-    "name": "types",
-    "in": "query",
-    "schema": {"type": "string"},
-    "description": "Only these event types, separated by commas.",
-    "example": "output",
-}
-_TASK = {
-    "name": "task_id",
-    "in": "query",
-    "schema": {"type": "string"},
-    "description": "Only this task's events.",
-}
+
+def _text(name: str, place: str, description: str, **more: object) -> dict[str, Any]:
+    """A parameter that is a text."""
+    return {"name": name, "in": place, "schema": {"type": "string"}, "description": description, **more}
+
+
+_CURSOR = _text("last_event_id", "query", "An event id, `earliest` (default) or `latest`.", example="1763640000000-12")
+_HEADER = _text("Last-Event-ID", "header", "The cursor of an automatic reconnect; wins over the query.")
+_TYPES = _text("types", "query", "Only these event types, separated by commas.", example="output")
+_TASK = _text("task_id", "query", "Only this task's events.")
 
 
 _PROBLEM = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}

@@ -82,7 +82,8 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> Response | None
             answer = Response(headers=HEADERS)
             del answer.headers["content-length"]
             return answer
-        await _open(state, begun, principal, held, scope, receive, send)
+        gzip = state["settings"].gzip and asks_for_gzip(headers.get(b"accept-encoding", b""))
+        await _open(state, begun, principal, held, gzip, scope, receive, send)
     return None
 
 
@@ -95,10 +96,9 @@ def _asked(scope: Scope, headers: Mapping[bytes, bytes]) -> Asked:
 
 
 async def _open(
-    state: State, begun: Start, principal: str, held: ExitStack, scope: Scope, receive: Receive, send: Send
+    state: State, begun: Start, principal: str, held: ExitStack, gzip: bool, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """From the response start on."""
-    gzip = state["settings"].gzip and asks_for_gzip(dict(scope["headers"]).get(b"accept-encoding", b""))
     handover: Handover | None = (scope.get("extensions") or {}).get(HANDOVER)
     if handover is not None:
         handover.prepare()
