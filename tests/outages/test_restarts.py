@@ -12,8 +12,8 @@ from tests.outages.running import running
 
 @pytest.mark.parametrize(
     ("tasks", "restarts", "seed", "lease_ttl_s"),
-    # Thirty restarts come so close after each other that a loaded machine has hardly a second between two of them.
-    [(4, 3, 1, 10), pytest.param(10, 30, 2, 20, marks=[pytest.mark.full, pytest.mark.timeout(240)])],
+    # Thirty come so close after each other that the store of a loaded machine is there for moments only.
+    [(4, 3, 1, 10), pytest.param(10, 30, 2, 10, marks=[pytest.mark.full, pytest.mark.timeout(240)])],
 )
 async def test_a_store_that_is_restarted_again_and_again_loses_nothing(
     own_store: Store, tmp_path: Path, tasks: int, restarts: int, seed: int, lease_ttl_s: int

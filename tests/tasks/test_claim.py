@@ -68,7 +68,7 @@ async def test_a_claim_whose_reply_was_lost_is_answered_again(redis: Redis, stor
         proxied = connect(f"{proxy.url}/{number}", "test")
         await proxied.ping()
         claims = Claims(proxied, Keyspace(), "w", 15)
-        await redis.script_load(claims._claim.script)
+        assert await claims.claim("default", "nobody") is None  # the store knows the script now
         proxy.lose_reply = lambda _: proxy.lost == 0
         claimed = await claims.claim("default", "s1")
         assert proxy.lost == 1
@@ -143,6 +143,21 @@ async def test_an_attempt_that_cannot_renew_stops_before_its_lease_lapses(redis:
             await asyncio.wait_for(claims.keep(claimed), 5)
         assert await redis.exists(session_keys().lease)
         await proxied.aclose()
+    await redis.flushdb()
+
+
+async def test_a_store_that_is_away_is_asked_again_and_again(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """It may come back for moments only, and each of them saves the attempt: also where only the first try comes when
+    its interval is over."""
+    await submit(EventLog(redis))
+    nowhere = connect("redis://127.0.0.1:1/0", "test", retries=0)
+    claims = Claims(redis, Keyspace(), "w", 3, renewals=nowhere)
+    claimed = await claims.claim("default", "s1")
+    assert claimed is not None
+    with pytest.raises(LeaseLost, match="in time"):
+        await asyncio.wait_for(claims.keep(claimed), 10)
+    assert caplog.text.count("lease not renewed") >= 6
+    await nowhere.aclose()
     await redis.flushdb()
 
 

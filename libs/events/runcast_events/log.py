@@ -14,6 +14,7 @@ from runcast_events.errors import AlreadyTerminal, EventsError, Fenced, Gone, Il
 from runcast_events.ids import EventId
 from runcast_events.keys import SessionKeys
 from runcast_events.replicas import Replicas
+from runcast_events.script import Script
 from runcast_events.states import TERMINAL_EVENTS
 
 
@@ -110,8 +111,8 @@ class EventLog:
         self._limits = limits or LogLimits()
         self.replicas = replicas or Replicas(redis)
         self._publish = publish
-        self._append = redis.register_script(script or append_script())
-        self._reinstall = redis.register_script(files("runcast_events").joinpath("reinstall.lua").read_text())
+        self._append = Script(redis, script or append_script())
+        self._reinstall = Script.packaged(redis, "runcast_events", "reinstall.lua")
 
     async def append(
         self, hold: Hold, first_sequence: int, batch: Sequence[Encoded], writes: Sequence[Iterable[Write]] = ()

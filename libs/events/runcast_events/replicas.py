@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 from redis.typing import EncodableT
+
+from runcast_events.script import Script
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +47,14 @@ class Replicas:
         """The patience was in vain."""
         self._behind = True
 
-    async def run(self, script: AsyncScript, keys: Sequence[str], args: Sequence[EncodableT]) -> tuple[Any, bool]:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[EncodableT]) -> tuple[Any, bool]:
         """The script's answer, and whether enough replicas have what it wrote or found. Raises what the script does."""
         if not self.count:
             return await script(keys=keys, args=args), True
         try:
             answer, reached = await self._send(script, keys, args)
         except NoScriptError:
-            await self.redis.script_load(script.script)
-            answer, reached = await self._send(script, keys, args)
+            answer, reached = await self._send(script, keys, args, whole=True)
         if reached >= self.count:
             self.heard("reached")
             self._behind = False
@@ -63,10 +63,12 @@ class Replicas:
         logger.warning("of %d replicas %d have what was written", self.count, reached, extra={"log": keys[0]})
         return answer, False
 
-    async def _send(self, script: AsyncScript, keys: Sequence[str], args: Sequence[EncodableT]) -> tuple[Any, int]:
+    async def _send(
+        self, script: Script, keys: Sequence[str], args: Sequence[EncodableT], *, whole: bool = False
+    ) -> tuple[Any, int]:
         wait_s = min(self.wait_s, 0.05) if self._behind else self.wait_s
         pipe = self.redis.pipeline(transaction=False)  # WAIT does not wait in a transaction
-        pipe.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[arg-type]
+        pipe.execute_command(*script.command(keys, args, whole=whole))
         pipe.publish(keys[1], b"")  # the name of a key: in the same slot, and no channel of ours
         pipe.execute_command("WAIT", self.count, int(wait_s * 1000))
         # Errors come as replies: raised by the pipeline they would quote the whole command.

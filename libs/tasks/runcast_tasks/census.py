@@ -10,7 +10,6 @@ import asyncio
 import logging
 import re
 import secrets
-from importlib.resources import files
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,6 +18,7 @@ from runcast_events.errors import InvalidId
 from runcast_events.ids import check_session_id, check_tenant
 from runcast_events.keys import Keyspace
 from runcast_events.redis import run_id
+from runcast_events.script import Script
 from runcast_tasks.queue import Queue
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,7 @@ class Census:
     def __init__(self, events: Redis, queue_redis: Redis, keyspace: Keyspace, queue: Queue) -> None:
         self._events, self._redis, self._keyspace, self._queue = events, queue_redis, keyspace, queue
         self._name = secrets.token_hex(8)
-        source = files("runcast_tasks").joinpath("counted.lua")
-        self._counted = queue_redis.register_script(source.read_text())
+        self._counted = Script.packaged(queue_redis, "runcast_tasks", "counted.lua")
         self._session = re.compile(re.escape(keyspace.prefix) + r"\{([^{}:]*):([^{}]*)\}:meta")
 
     async def run(self, every_s: float) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import secrets
 from dataclasses import dataclass
-from importlib.resources import files
 from time import monotonic
 
 from redis.asyncio import Redis
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from runcast_events.keys import Keyspace
 from runcast_events.log import Hold
+from runcast_events.script import Script
 from runcast_tasks.errors import LastChance, LeaseLapsed, LeaseLost
 from runcast_tasks.record import TaskRecord, decode_hash, parse_record
 
@@ -28,6 +28,8 @@ SELF_STOP = 0.8
 """Part of the TTL after which an attempt without renewal stops itself: before anybody else may believe it gone."""
 ONE_TRY = 0.4
 """Part of the time that is left which one renewal may take: a connection that hangs must leave time for another."""
+ASK_AGAIN_S = 0.1
+"""Pause while the store is away: one that comes back for moments only must be met in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,15 @@ class Claim:
 
 
 class Claims:
-    """Claims tasks of one store for one worker process."""
+    """Claims tasks of one store for one worker process. `renewals`: a client that does not repeat by itself, for then
+    its back-off, not ours, would say when the store is asked; without one, `redis` renews too."""
 
-    def __init__(self, redis: Redis, keyspace: Keyspace, worker: str, lease_ttl_s: float) -> None:
-        self._redis, self._keyspace, self._worker, self._lease_ttl_s = redis, keyspace, worker, lease_ttl_s
-        self._claim = redis.register_script(files("runcast_tasks").joinpath("claim.lua").read_text())
-        self._renew = redis.register_script(files("runcast_tasks").joinpath("renew.lua").read_text())
+    def __init__(
+        self, redis: Redis, keyspace: Keyspace, worker: str, lease_ttl_s: float, renewals: Redis | None = None
+    ) -> None:
+        self._keyspace, self._worker, self._lease_ttl_s = keyspace, worker, lease_ttl_s
+        self._claim = Script.packaged(redis, "runcast_tasks", "claim.lua")
+        self._renew = Script.packaged(renewals or redis, "runcast_tasks", "renew.lua")
 
     async def claim(self, tenant: str, session_id: str, *, last_chance: bool = True) -> Claim | None:
         """The session's head task, or None when there is nothing to run: at rest, held, paused, or deleted.
@@ -72,18 +77,19 @@ class Claims:
         not renewed from then on, and only the time counts."""
         hold, over = claim.hold, over or asyncio.Event()
         renewed_at, interval_s = claim.claimed_at, self._lease_ttl_s / RENEWALS_PER_TTL
+        pause_s = interval_s
         while True:
-            await asyncio.sleep(min(interval_s, max(0.0, self._deadline(renewed_at) - monotonic())))
+            await asyncio.sleep(min(pause_s, max(0.0, self._deadline(renewed_at) - monotonic())))
             asked_at = monotonic()
             answer = b"" if over.is_set() else await self._ask(hold, (self._deadline(renewed_at) - asked_at) * ONE_TRY)
             if answer == b"LOST" and not over.is_set():
                 raise LeaseLost(f"the lease of {hold.task_id} is another's")
             if answer in (b"KEPT", b"RETAKEN"):
-                renewed_at = asked_at
+                renewed_at, pause_s = asked_at, interval_s
             elif monotonic() >= self._deadline(renewed_at):
                 raise LeaseLapsed(f"the lease of {hold.task_id} could not be renewed in time")
             else:
-                await asyncio.sleep(interval_s / 10)  # the store is away or was rewound: ask again soon
+                pause_s = min(ASK_AGAIN_S, interval_s / 10)  # the store is away or was rewound
 
     async def _ask(self, hold: Hold, timeout_s: float) -> bytes:
         """The store's answer to a renewal; empty where there is none in time."""

@@ -5,7 +5,6 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from redis.asyncio import Redis
 
@@ -15,6 +14,7 @@ from runcast_events.events import ApprovalResolved, Event, SessionDeleted, TaskC
 from runcast_events.ids import session_of
 from runcast_events.keys import Keyspace, SessionKeys
 from runcast_events.log import EventLog, Write
+from runcast_events.script import Script
 from runcast_events.states import TERMINAL
 from runcast_tasks import errors
 
@@ -39,7 +39,7 @@ class Control:
 
     def __init__(self, redis: Redis, log: EventLog, keyspace: Keyspace, tenant: str) -> None:
         self._redis, self._log, self._keyspace, self._tenant = redis, log, keyspace, tenant
-        self._request = redis.register_script(files("runcast_tasks").joinpath("request.lua").read_text())
+        self._request = Script.packaged(redis, "runcast_tasks", "request.lua")
 
     async def cancel(self, task_id: str, by: str, reason: str | None = None) -> Cancelled:
         """Cancel at once what nobody runs; ask the attempt otherwise (then `state` is still running). Idempotent.

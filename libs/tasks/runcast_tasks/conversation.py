@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Literal
 
 from redis.asyncio import Redis
 
 from runcast_events.keys import SessionKeys
+from runcast_events.script import Script
 
 MESSAGES = 200
 MESSAGE_BYTES = 1024 * 1024
@@ -24,7 +24,7 @@ class Message:
 async def read_conversation(redis: Redis, keys: SessionKeys, task_id: str) -> list[Message]:
     """What was said in the session's tasks that have ended, oldest first. A task that waits behind `task_id` has put
     its message here already, but it is not yet its turn."""
-    script = redis.register_script(files("runcast_tasks").joinpath("conversation.lua").read_text())
+    script = Script.packaged(redis, "runcast_tasks", "conversation.lua")
     lines, live = await script(keys=[keys.messages, keys.queue], args=[MESSAGES, MESSAGE_BYTES])
     waiting = {name.decode() for name in live} | {task_id}
     documents = [json.loads(line) for line in lines]

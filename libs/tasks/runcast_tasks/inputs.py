@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 
 from redis.asyncio import Redis
 
 from runcast_events.log import Hold
+from runcast_events.script import Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Inputs:
         self._hold = hold
         self._read: set[str] = set()
         """Names of what was read and still waits: the event that tells of it may take longer than the model."""
-        self._hear = redis.register_script(files("runcast_tasks").joinpath("hear.lua").read_text())
+        self._hear = Script.packaged(redis, "runcast_tasks", "hear.lua")
 
     async def read(self, *, last: bool = False) -> list[Input]:
         """What was said since the last time, in its order. `last`: where that is nothing, the task is done; what is

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.resources import files
 
 from redis.asyncio import Redis
 from redis.typing import EncodableT
 
 from runcast_events.keys import SessionKeys
 from runcast_events.log import Hold
+from runcast_events.script import Script
 from runcast_tasks.errors import NotFound, OutputRefused
 
 READ_BYTES = 256 * 1024
@@ -27,7 +27,7 @@ class Outputs:
 
     def __init__(self, redis: Redis, hold: Hold, max_bytes: int) -> None:
         self._hold, self._max_bytes = hold, max_bytes
-        self._script = redis.register_script(files("runcast_tasks").joinpath("outputs.lua").read_text())
+        self._script = Script.packaged(redis, "runcast_tasks", "outputs.lua")
 
     async def write(self, call_id: str, offset: int, piece: bytes) -> None:
         """The next piece; `offset`: bytes before it. Repeating it changes nothing."""

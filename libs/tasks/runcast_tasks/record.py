@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Literal, cast
 
 from redis.asyncio import Redis
@@ -11,6 +10,7 @@ from redis.asyncio import Redis
 from runcast_events.events import ForkedFrom, Usage
 from runcast_events.ids import EventId, session_of
 from runcast_events.keys import Keyspace
+from runcast_events.script import Script
 from runcast_tasks.errors import NotFound, SessionDeleted
 
 SNAPSHOT_LIMIT = 200
@@ -167,7 +167,7 @@ class Records:
 
     def __init__(self, redis: Redis, keyspace: Keyspace, tenant: str) -> None:
         self._redis, self._keyspace, self._tenant = redis, keyspace, tenant
-        self._snapshot = redis.register_script(files("runcast_tasks").joinpath("snapshot.lua").read_text())
+        self._snapshot = Script.packaged(redis, "runcast_tasks", "snapshot.lua")
 
     async def task(self, task_id: str) -> TaskRecord:
         """Raises InvalidId, NotFound."""

@@ -67,8 +67,9 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
             raise InvalidAgents(f"{settings.agents_file}: agents.{name_of}.workspace: no folder {agent.workspace}")
     sandbox = await find_sandbox(settings.sandbox)
     name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
-    # Per attempt: an append, a renewal, a look for requests; and some for claims and the reaper.
+    # Per attempt: an append, a look for requests, the reaper's hint; and some for claims and the reaper.
     events = connect(settings.events_url, name, max_connections=3 * settings.max_jobs + 8)
+    renewals = connect(settings.events_url, name, max_connections=settings.max_jobs + 2, retries=0)
     queue_redis = connect(settings.redis_url, name, max_connections=2 * settings.max_jobs + 8)
     keyspace = Keyspace(settings.key_prefix)
     limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
@@ -85,7 +86,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
                 keyspace=keyspace,
                 log=EventLog(events, limits, replicas=replicas),
                 queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
-                claims=Claims(events, keyspace, name, settings.lease_ttl_s),
+                claims=Claims(events, keyspace, name, settings.lease_ttl_s, renewals),
                 agents=agents,
                 engines=engines,
                 metrics=metrics,
@@ -93,5 +94,6 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
                 redactor=redactor,
             )
     finally:
+        await renewals.aclose()
         await events.aclose()
         await queue_redis.aclose()
