@@ -155,7 +155,7 @@ class Stack:
         admin = free_port()
         command = (sys.executable, *arguments)
         process = self._start(name, command, self._cores and self._cores[0], port=str(port), admin_port=str(admin))
-        self._wait(process, lambda: _healthy(admin, "/ready"))
+        self._wait(process, lambda: _healthy(admin, "/readyz"))
         return process
 
     def _start(self, name: str, command: tuple[str, ...], core: int | None, **settings: str) -> Process:

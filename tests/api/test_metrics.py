@@ -72,15 +72,15 @@ async def test_the_admin_endpoint_tells_readiness_and_metrics(own_store: Store) 
         app.router.lifespan_context(app),
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as admin,
     ):
-        assert (await admin.get("/ready")).status_code == 200
+        assert (await admin.get("/readyz")).status_code == 200
         own_store.kill()
-        answer = await admin.get("/ready")
+        answer = await admin.get("/readyz")
         assert answer.status_code == 503
         assert answer.json() == {"status": "unavailable", "reason": "the events store does not answer"}
-        assert (await admin.get("/health")).status_code == 200
+        assert (await admin.get("/livez")).status_code == 200
         own_store.start()
         async with asyncio.timeout(5):
-            assert (await admin.get("/ready")).status_code == 200
+            assert (await admin.get("/readyz")).status_code == 200
         text = (await admin.get("/metrics")).text
     assert re.search(r"^# TYPE runcast_tasks_accepted_total counter$", text, re.MULTILINE)
     assert re.search(r"^process_resident_memory_bytes [0-9]", text, re.MULTILINE)

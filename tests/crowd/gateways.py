@@ -38,7 +38,7 @@ class Gateway:
 
     async def ready(self) -> bool:
         try:
-            return (await self.http.get(f"http://127.0.0.1:{self.admin_port}/ready")).is_success
+            return (await self.http.get(f"http://127.0.0.1:{self.admin_port}/readyz")).is_success
         except httpx2.TransportError:
             return False
 

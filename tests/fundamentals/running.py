@@ -78,8 +78,8 @@ class Runcast:
     def wait_for(self, name: str) -> None:
         """Return when the process serves."""
         ports = self._stack.ports
-        port = {"api": ports.api, "worker": ports.worker_admin, "gateway": ports.gateway}
-        url = self._stack.url if name == "edge" else f"http://{LOOPBACK}:{port[name]}/health"
+        live = {"api": ports.api_admin, "worker": ports.worker_admin, "gateway": ports.gateway_admin}
+        url = self._stack.url if name == "edge" else f"http://{LOOPBACK}:{live[name]}/livez"
 
         def serves() -> bool:
             try:

@@ -107,8 +107,8 @@ async def test_a_worker_process_serves_its_admin_endpoint_and_drains_on_sigterm(
         await wait_until(lambda: any("admin_port=" in line for line in lines), message=f"not up: {lines}")
         port = next(found[1] for line in lines if (found := re.search(r"admin_port=([0-9]+)", line)))
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as admin:
-            assert (await admin.get("/health")).json() == {"status": "ok"}
-            assert (await admin.get("/ready")).status_code == 200
+            assert (await admin.get("/livez")).json() == {"status": "ok"}
+            assert (await admin.get("/readyz")).status_code == 200
             await client.ended(await client.submit("list files", delay_ms=0))
             assert 'runcast_tasks_started_total{agent="demo"} 1.0' in (await admin.get("/metrics")).text
         task_id = await client.submit(agent="script", session_id="s2", count=10, rate=0.1)

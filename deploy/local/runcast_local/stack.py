@@ -96,8 +96,8 @@ class Stack:
     def _service(self, client: httpx2.AsyncClient, name: str, module: str, admin: int, port: int = 0) -> Program:
         environ = {**self.environ, "RUNCAST_HOST": LOOPBACK, "RUNCAST_ADMIN_PORT": str(admin)}
         environ["RUNCAST_PORT"] = str(port)
-        health = [f"http://{LOOPBACK}:{number}/health" for number in (admin, port) if number]
-        return Program(name, (sys.executable, "-m", module), environ, _serves(client, *health))
+        serving = [f"http://{LOOPBACK}:{admin}/livez", *([f"http://{LOOPBACK}:{port}/health"] if port else [])]
+        return Program(name, (sys.executable, "-m", module), environ, _serves(client, *serving))
 
     def _edge(self, client: httpx2.AsyncClient) -> Program:
         environ = {**self.environ, "RUNCAST_HOST": self.host, "RUNCAST_PORT": str(self.ports.edge)}

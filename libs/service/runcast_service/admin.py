@@ -1,6 +1,6 @@
 """The admin endpoint, on a port of its own so that probes answer while the client port is full.
 
-/health: the process's loop turns (it answers). /ready: it can serve; during an outage of the store it is not ready, but
+/livez: the process's loop turns (it answers). /readyz: it can serve; during an outage of the store it is not ready, but
 alive: restarting would help nobody. /metrics: Prometheus text.
 """
 
@@ -23,7 +23,7 @@ def admin_app(
 ) -> Starlette:
     """`ready` must bound its own time. `listening`: of the client port; None where there is none."""
 
-    async def health(_: Request) -> Response:
+    async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def is_ready(_: Request) -> Response:
@@ -36,4 +36,4 @@ def admin_app(
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/health", health), Route("/ready", is_ready), Route("/metrics", metrics)])
+    return Starlette(routes=[Route("/livez", live), Route("/readyz", is_ready), Route("/metrics", metrics)])

@@ -50,7 +50,7 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
     admin_port: Port = 0
-    """Port of /health, /ready and /metrics."""
+    """Port of /livez, /readyz and /metrics."""
     session_ttl_s: Seconds = 7 * 24 * 3600
     """How long a session is kept after its last task ended."""
     log_max_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
