@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from runcast_events.answer import Appended
 from runcast_events.codec import Encoded, Envelope
 from runcast_events.entry import Entry
 from runcast_events.events import MessageAdded, Output, SessionCreated, TaskComplete, TaskQueued, TaskStarted, Usage
 from runcast_events.ids import START, new_task_id
 from runcast_events.keys import Keyspace, SessionKeys
-from runcast_events.log import Appended, EventLog, Hold, Write
+from runcast_events.log import EventLog, Hold, Write
 from runcast_events.reader import LogReader
 from runcast_tasks.claim import Claims
 

@@ -185,23 +185,6 @@ def test_every_event_and_its_state_after_is_documented() -> None:
         assert after == (moves()[name].to or ""), name
 
 
-def test_every_metric_is_documented() -> None:
-    """In docs/architecture.md, by the name that Prometheus shows."""
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    documented = {name.removesuffix("_total") for name in re.findall(r"`(runcast_\w+)`", text)}
-    sources = [*ROOT.glob("services/*/*/metrics.py"), *ROOT.glob("services/*/*/app.py")]
-    literals = {
-        str(node.value).removesuffix("_total")
-        for path in sources
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and re.fullmatch(r"runcast_\w+", str(node.value))
-    }
-    packages = {"runcast_events", "runcast_tasks", "runcast_agents", "runcast_service"}
-    packages |= {"runcast_api", "runcast_worker", "runcast_gateway", "runcast_local"}
-    assert literals
-    assert documented - packages == literals
-
-
 @pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_has_its_form(decision: Path) -> None:
     """Four headings, sixty lines."""

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from time import time
 from typing import cast
 
 import httpx2
@@ -44,6 +45,33 @@ async def test_accepted_tasks_are_counted_by_agent(api: Api) -> None:
     await api.client.post("/api/tasks", json={"task": "hello", "agent": "nobody"})
     counted = {name: value for name, value in metrics(api).items() if name.startswith("runcast_tasks_accepted_total")}
     assert counted == {"runcast_tasks_accepted_total{agent=demo}": 2}
+
+
+async def test_tasks_that_were_not_accepted_are_counted_by_the_code_of_the_problem(api: Api) -> None:
+    """Other requests that go wrong are none of them."""
+    await api.client.post("/api/tasks", json={"task": "hello", "agent": "nobody"})
+    await api.client.post("/api/tasks", json={})
+    await api.client.post("/api/tasks", content=b"[", headers={"Content-Type": "application/json"})
+    await api.client.get("/api/tasks/s1.abcdefghij")
+    counted = {name: value for name, value in metrics(api).items() if name.startswith("runcast_tasks_rejected_total")}
+    assert counted == {
+        "runcast_tasks_rejected_total{reason=unknown_agent}": 1,
+        "runcast_tasks_rejected_total{reason=invalid_request}": 1,
+        "runcast_tasks_rejected_total{reason=invalid_json}": 1,
+    }
+
+
+async def test_the_queue_is_looked_at_when_somebody_asks(api: Api) -> None:
+    """How many tasks nobody has taken, and for how long the oldest waits."""
+    measure = api.state["metrics"]
+    await measure.look(api.state["queue"])
+    assert metrics(api)["runcast_tasks_queued{}"] == metrics(api)["runcast_tasks_queued_oldest_seconds{}"] == 0
+    for _ in range(3):
+        await api.submit()
+    await api.state["queue_store"].zadd(api.state["queue"].keys.arq, {"older": int(time() * 1000) - 60_000})
+    await measure.look(api.state["queue"])
+    assert metrics(api)["runcast_tasks_queued{}"] == 4
+    assert 60 <= metrics(api)["runcast_tasks_queued_oldest_seconds{}"] < 90
 
 
 async def test_requests_are_timed_by_route_template(api: Api) -> None:

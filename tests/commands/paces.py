@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from redis.asyncio import Redis
 
+from runcast_events.answer import Appended
 from runcast_events.codec import Encoded, Envelope
 from runcast_events.ids import session_of
-from runcast_events.log import Appended, EventLog, Hold, Write
+from runcast_events.log import EventLog, Hold, Write
 from runcast_events.publisher import Publisher, PublisherLimits
 
 ONE_BY_ONE = PublisherLimits(linger_s=0, batch_events=1)

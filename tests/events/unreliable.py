@@ -4,7 +4,8 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as StoreError
 
-from runcast_events.log import Appended, EventLog
+from runcast_events.answer import Appended
+from runcast_events.log import EventLog
 
 
 class UnreliableLog(EventLog):

@@ -250,7 +250,13 @@ async def test_what_a_worker_counts_agrees_with_the_log(client: Client, start_wo
             count = len([entry for entry in written if entry.type == kind])
             assert sample("runcast_events_written_total", {"type": kind}) == count
         assert sample("runcast_tool_calls_total", {"tool": "list_files", "outcome": "ok"}) == 1.0
-        assert sample("runcast_task_queue_seconds_count", {"agent": "demo"}) == 1.0
+        for name in ("queue", "first_event"):
+            assert sample(f"runcast_task_{name}_seconds_count", {"agent": "demo"}) == 1.0
+        assert sample("runcast_task_seconds_count", {"agent": "demo", "outcome": "complete"}) == 1.0
+        assert sample("runcast_log_bytes_total") == sum(len(entry.payload) for entry in written)
+        assert sample("runcast_iterations_total", {"agent": "demo"}) == len(
+            [entry for entry in written if entry.type == "iteration_start"]
+        )
         for family in deps.metrics.registry.collect():
             assert not [s for s in family.samples if task_id in s.labels.values() or "s1" in s.labels.values()]
 

@@ -60,7 +60,7 @@ class _Recorder:
 
     async def execute_command(self, *command: EncodableT) -> object:
         self.command = hiredis.pack_command(command)
-        return [b"OK", b"1-1", b"1-1", b"0", b""]
+        return [b"OK", b"1-1", b"1-1", b"0", b"", b"0"]
 
 
 async def _written(redis_url: str, workload: Workload) -> tuple[list[SessionPlan], str, int]:

@@ -113,8 +113,7 @@ end
 local epoch_text = int(epoch)
 local fence = attempt and int(fence_number(writer)) or (meta[7] or '0')
 local bytes, trimmed = tonumber(meta[5] or '0'), tonumber(meta[6] or '0')
-local first_id, last_id
-local publication, publication_bytes = {''}, 0
+local first_id, last_id, publication, publication_bytes = nil, nil, {''}, 0
 for i = first_event, count do
   local event, payload = ARGV[10 + 2 * i], ARGV[11 + 2 * i]
   local subject = (event == 'session_created' or event == 'session_deleted') and '' or task
@@ -140,7 +139,8 @@ for i = first_event, count do
 end
 
 -- Trim, exactly, and only what this batch pushed out: bounded work. What is retained is bytes - trimmed.
-local length, max_bytes, max_entries = redis.call('XLEN', KEYS[1]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local max_bytes, max_entries = tonumber(ARGV[7]), tonumber(ARGV[8])
+local length, pushed_out = redis.call('XLEN', KEYS[1]), 0
 if bytes - trimmed > max_bytes or length > max_entries then
   local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', count + 64)
   local keep
@@ -151,7 +151,7 @@ if bytes - trimmed > max_bytes or length > max_entries then
     for j = 1, #fields, 2 do
       if fields[j] == 's' then trimmed = tonumber(fields[j + 1]) end
     end
-    length, keep = length - 1, nil
+    length, pushed_out, keep = length - 1, pushed_out + 1, nil
   end
   if not keep then
     local e, k = string.match(oldest[#oldest][1], '^(%d+)-(%d+)$')
@@ -247,4 +247,4 @@ if publication_bytes <= tonumber(ARGV[10]) then
 else
   redis.call(ARGV[5], ARGV[6], publication[1])
 end
-return {'OK', first_id, last_id, tostring(redis.call('HLEN', KEYS[10])), next_task}
+return {'OK', first_id, last_id, tostring(redis.call('HLEN', KEYS[10])), next_task, tostring(pushed_out)}

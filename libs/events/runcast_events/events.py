@@ -57,6 +57,12 @@ class SessionDeleted(Event, type="session_deleted"):
     pass
 
 
+class Canary(Event, type="canary"):
+    """Of the log that is there to be audited alone."""
+
+    worker: str
+
+
 class MessageAdded(Event, type="message_added"):
     role: Literal["user", "assistant"]
     content: str

@@ -14,6 +14,9 @@ _TASK_ID = re.compile(r"([A-Za-z0-9_-]{1,64})\.[a-z2-7]{10}")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 DEFAULT_TENANT = "default"
+AUDIT_TENANT, CANARY = "audit", "canary"
+"""Whose log, and its session's name: events that workers append only for gateways to see whether they come. The name
+is also its events'."""
 
 
 class EventId(NamedTuple):

@@ -91,5 +91,10 @@ class Keyspace:
         """Channel: `<tenant>/<task>` for each control request that was left for a running attempt."""
         return f"{self.prefix}control"
 
+    @property
+    def canary(self) -> str:
+        """String with a TTL: which worker's turn it is to append canaries."""
+        return f"{self.prefix}canary"
+
     def session(self, tenant: str, session_id: str) -> SessionKeys:
         return SessionKeys(f"{self.prefix}{{{tenant}:{session_id}}}")

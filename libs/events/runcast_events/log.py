@@ -3,16 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from time import monotonic
 from typing import Literal, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.typing import EncodableT
 
 from runcast_events import states
+from runcast_events.answer import Appended, read_answer, refusal
 from runcast_events.codec import Encoded
-from runcast_events.errors import AlreadyTerminal, EventsError, Fenced, Gone, IllegalMove, Rewound
-from runcast_events.ids import EventId
+from runcast_events.errors import EventsError
 from runcast_events.keys import SessionKeys
+from runcast_events.observer import AppendObserver, Unobserved
 from runcast_events.replicas import Replicas
 from runcast_events.script import Script
 from runcast_events.states import TERMINAL_EVENTS
@@ -60,23 +62,6 @@ AT_REST = "at_rest"
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
-    """The batch is in the log. `duplicate`: it was already, from an earlier try.
-
-    `control`: control requests that wait for the attempt. `next_task`: after a terminal event, the session's next
-    holder, to be rung for; after an interrupt, the holder that was interrupted. `replicated`: False where it is a
-    promise and fewer replicas have it than must.
-    """
-
-    first: EventId | None
-    last: EventId
-    control: int = 0
-    next_task: str | None = None
-    duplicate: bool = False
-    replicated: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Hold:
     """An attempt's hold on a task. `fence` = `<number>:<random>`. `record`: the task's record as it was claimed, from
     which a store that lost it is made whole again. `lease_ms`: how long the hold is believed without renewal."""
@@ -96,8 +81,8 @@ def append_script() -> str:
 
 class EventLog:
     """Appends to the logs of all sessions of one store. `replicas`: who must have what is promised: control operations,
-    checkpoints, the ends of tasks. `publish`: PUBLISH, or SPUBLISH on a cluster. `script`: another append script than
-    the product's, so that tests can seed a wrong one."""
+    checkpoints, the ends of tasks. `observer`: is told of every append. `publish`: PUBLISH, or SPUBLISH on a cluster.
+    `script`: another append script than the product's, so that tests can seed a wrong one."""
 
     def __init__(
         self,
@@ -105,11 +90,13 @@ class EventLog:
         limits: LogLimits | None = None,
         *,
         replicas: Replicas | None = None,
+        observer: AppendObserver | None = None,
         publish: str = "PUBLISH",
         script: str | None = None,
     ) -> None:
         self._limits = limits or LogLimits()
         self.replicas = replicas or Replicas(redis)
+        self._observer = observer or Unobserved()
         self._publish = publish
         self._append = Script(redis, script or append_script())
         self._reinstall = Script.packaged(redis, "runcast_events", "reinstall.lua")
@@ -171,7 +158,7 @@ class EventLog:
         args += [x for pair in (journal or {}).items() for x in pair]
         answer = await self._reinstall(keys=_script_keys(hold.keys, hold.task_id, "-"), args=args)
         if answer[0] != b"OK":
-            raise _refusal(answer, hold.fence)
+            raise refusal(answer, hold.fence)
 
     async def _run(
         self,
@@ -191,12 +178,20 @@ class EventLog:
             args += (event.type, event.payload)
         for number, write in writes:
             args += (number, *write)
-        script_keys, replicated = _script_keys(keys, task_id, operation), True
+        script_keys, replicated, began = _script_keys(keys, task_id, operation), True, monotonic()
         if _promises(head, batch, writes):
             answer, replicated = await self.replicas.run(self._append, script_keys, args)
         else:
             answer = await self._append(keys=script_keys, args=args)
-        appended = _appended(cast(list[bytes], answer), str(head[2]))
+        try:
+            appended = read_answer(cast(list[bytes], answer), str(head[2]))
+        except EventsError as error:
+            self._observer.refused(error)
+            raise
+        # Asked for its replicas again it is a duplicate: told once.
+        if not (appended.duplicate and self.replicas.count):
+            checkpoint = any(write.kind == "checkpoint" for _, write in writes)
+            self._observer.appended(batch, appended, monotonic() - began, checkpoint=checkpoint)
         return appended if replicated else replace(appended, replicated=False)
 
 
@@ -216,33 +211,3 @@ def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:
         *(keys.checkpoint(task), keys.journal(task), keys.control(task), keys.lease, keys.operation(operation)),
         keys.outputs,
     ]
-
-
-def _appended(answer: list[bytes], fence: str) -> Appended:
-    if answer[0] == b"OK":
-        _, first, last, control, next_task = answer
-        return Appended(EventId.decode(first), EventId.decode(last), int(control), next_task.decode() or None)
-    if answer[0] != b"DUP":
-        raise _refusal(answer, fence)
-    first, _, rest = answer[1].partition(b" ")
-    if not rest:  # an attempt: only the last id it wrote is known
-        return Appended(None, EventId.decode(first), duplicate=True)
-    last, _, next_task = rest.partition(b" ")
-    return Appended(EventId.decode(first), EventId.decode(last), 0, next_task.decode() or None, duplicate=True)
-
-
-def _refusal(answer: list[bytes], fence: str) -> EventsError:
-    kind, *rest = (part.decode() for part in answer)
-    match kind:
-        case "GONE":
-            return Gone(deleted=rest[0] == "deleted")
-        case "FENCED":
-            return Fenced(rest[0])
-        case "REWOUND":
-            return Rewound(int(rest[0]), (rest[1], rest[2]), fence_known=fence == rest[1])
-        case "TERMINAL":
-            return AlreadyTerminal(rest[0])
-        case "ILLEGAL":
-            return IllegalMove(*rest)
-        case _:
-            return EventsError(f"the append script gave an answer that this version does not know: {answer!r}")

@@ -13,11 +13,12 @@ from time import monotonic
 
 from redis.exceptions import RedisError
 
+from runcast_events.answer import Appended
 from runcast_events.codec import Encoded, Envelope
 from runcast_events.errors import EventsError, Gone, PublisherClosed, Rewound
 from runcast_events.events import LogLost
 from runcast_events.ids import EventId
-from runcast_events.log import Appended, EventLog, Hold, Write
+from runcast_events.log import EventLog, Hold, Write
 from runcast_events.redis import passes
 from runcast_events.ring import Item, Ring
 

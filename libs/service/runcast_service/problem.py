@@ -20,6 +20,8 @@ MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 """Wrong fields an answer lists: a body may have a hundred thousand."""
 MAX_NAME_CHARS = 80
+PROBLEM = "runcast.problem"
+"""In the scope of a request that was answered by a problem: its code."""
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -61,7 +63,10 @@ class Problem(Exception):
             **self.extra,
         }
 
-    def response(self) -> Response:
+    def response(self, request: Request | None = None) -> Response:
+        """`request`: whose scope is told the code, for whoever counts problems."""
+        if request is not None:
+            request.scope[PROBLEM] = self.code
         return JSONResponse(self.document, self.status, dict(self.headers or {}), MEDIA_TYPE)
 
 
@@ -86,24 +91,24 @@ def install_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def problem(request: Request, error: Problem) -> Response:
+        return error.response(request)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return invalid_fields("invalid_request", error.errors()).response()
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return invalid_fields("invalid_request", error.errors()).response(request)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
-        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response(request)
 
     @app.exception_handler(RedisError)
     @app.exception_handler(OSError)
-    async def store(_: Request, error: Exception) -> Response:
+    async def store(request: Request, error: Exception) -> Response:
         logger.warning("the store did not answer: %s", error)
         detail = "the store cannot be reached or refuses writes; try again"
-        return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"}).response()
+        return Problem(503, "store_unavailable", detail, headers={"Retry-After": "2"}).response(request)
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
@@ -43,6 +43,13 @@ def arq_pool(redis: Redis, keys: QueueKeys) -> ArqRedis:
         default_queue_name=keys.arq,
         expires_extra_ms=RING_LIFE_S * 1000,
     )
+
+
+class Waiting(NamedTuple):
+    """Rings that nobody has taken: how many, and how long the oldest waits."""
+
+    rings: int
+    oldest_s: float
 
 
 class Queue:
@@ -100,6 +107,13 @@ class Queue:
         await self.drop(self._keys.due, strange)
         hints = [raw.decode().partition("/") for raw in members if raw not in strange]
         return [(tenant, task_id) for tenant, _, task_id in hints]
+
+    async def waiting(self) -> Waiting:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zcard(self._keys.arq)
+        pipe.zrange(self._keys.arq, 0, 0, withscores=True)
+        count, oldest = await pipe.execute()
+        return Waiting(count, max(0.0, time.time() - oldest[0][1] / 1000) if oldest else 0.0)
 
     async def forget(self, tenant: str, task_id: str) -> None:
         """The task has ended: nobody needs to look after it."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -22,8 +23,7 @@ from runcast_events.log import EventLog, LogLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_events.replicas import Replicas
-from runcast_service.admin import Ready, admin_app
-from runcast_service.server import SideServer
+from runcast_service.admin import Ready, admin_server
 from runcast_tasks.control import Control
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
@@ -42,8 +42,8 @@ def create_app(settings: ApiSettings, listening: asyncio.Event | None = None) ->
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with connected(settings, known_agents, default_agent, metrics) as state:
-            admin = admin_app(_ready(state), metrics.registry, listening)
-            async with SideServer(admin, settings.host, settings.admin_port):
+            look = partial(metrics.look, state["queue"])
+            async with admin_server(settings, _ready(state), metrics.registry, listening, look):
                 yield state
 
     app = FastAPI(
@@ -109,7 +109,7 @@ async def connected(
             settings.store_timeout_s / 2,
             heard=lambda outcome: metrics.replica_acks.labels(outcome).inc(),
         )
-        log = EventLog(events_store, limits, replicas=replicas)
+        log = EventLog(events_store, limits, replicas=replicas, observer=metrics.log)
         state = State(
             settings=settings,
             agents=known_agents,

@@ -28,8 +28,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(error, _answer)
 
 
-async def _answer(_: Request, error: Exception) -> Response:
-    return problem_of(error).response()
+async def _answer(request: Request, error: Exception) -> Response:
+    return problem_of(error).response(request)
 
 
 _PLAIN: dict[type[Exception], tuple[int, str]] = {

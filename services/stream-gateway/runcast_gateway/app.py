@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
@@ -20,17 +19,17 @@ from runcast_events.pipe import Pipe
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_gateway.api import Api
+from runcast_gateway.audit import Auditor
 from runcast_gateway.connections import Connections
-from runcast_gateway.metrics import Metrics
+from runcast_gateway.metrics import AuditMetrics, Metrics
 from runcast_gateway.openapi import describe_streams
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.state import State
 from runcast_gateway.stats import router
 from runcast_gateway.stream import stream
 from runcast_gateway.websocket import websocket
-from runcast_service.admin import Ready, admin_app
+from runcast_service.admin import Ready, admin_server
 from runcast_service.problem import Problem, install_problems
-from runcast_service.server import SideServer
 from runcast_tasks.record import Records
 
 READ_TIMEOUT_S = 3.0
@@ -52,17 +51,19 @@ def create_app(
         )
         keyspace = Keyspace(settings.key_prefix)
         records = Records(redis, keyspace, DEFAULT_TENANT)
-        metrics = Metrics(CollectorRegistry())
+        metrics = Metrics()
         hub = Hub(LogReader(live), settings.events_url, f"gateway-hub-{server}")
         connections = Connections(settings, hub=hub, reader=LogReader(past), records=records, metrics=metrics)
+        unseen = Connections(settings, hub=hub, reader=connections.reader, records=records, metrics=Metrics())
+        auditor = Auditor(unseen, keyspace, AuditMetrics(metrics.registry))
         metrics.watch(hub)
-        metrics.gauge("runcast_streams", "Open streams.", lambda: len(connections))
-        admin = SideServer(
-            admin_app(_ready(redis, hub, connections), metrics.registry, listening), settings.host, settings.admin_port
-        )
+        metrics.watch_streams(connections, settings.max_streams)
+        admin = admin_server(settings, _ready(redis, hub, connections), metrics.registry, listening)
         loops = [
             asyncio.create_task(connections.run(), name="connections"),
             asyncio.create_task(_drain(draining, connections), name="drain"),
+            asyncio.create_task(unseen.run(), name="the audit's connection"),
+            asyncio.create_task(auditor.run(), name="audit"),
         ]
         try:
             async with hub, admin, Api(settings.api_url) as api:
@@ -82,6 +83,7 @@ def create_app(
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await connections.end()
+            await unseen.end()
             for store in (live, past, redis):
                 await store.aclose()
 

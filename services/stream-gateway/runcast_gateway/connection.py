@@ -29,10 +29,11 @@ BEHIND_S = 0.01
 
 
 class Connection(Receiver):
-    """`cursor` is where a connection stands that is not live. `reason`: why it ends, once it does."""
+    """`cursor` is where a connection stands that is not live. `behind_since`: monotonic seconds, 0 where nothing is
+    missing. `reason`: why it ends, once it does."""
 
     __slots__ = (
-        "_begun", "_catching_up", "_connections", "_room", "_transport",
+        "_begun", "_catching_up", "_connections", "_room", "_transport", "behind_since",
         "cursor", "expires_at", "group", "handed_over", "hidden", "live", "paused", "principal", "reason",
     )  # fmt: skip
 
@@ -42,7 +43,7 @@ class Connection(Receiver):
         self._transport: asyncio.Transport | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self.expires_at = 0.0
+        self.expires_at = self.behind_since = 0.0
         self.hidden = self.live = self.paused = self.handed_over = False
         self._begun = False
         self.reason = ""
@@ -93,6 +94,7 @@ class Connection(Receiver):
             self._connections.watch(self, self._transport)
         if self.live:
             self._leave_group()
+            self.behind_since = monotonic()
             self._connections.metrics.slow.inc()
 
     def resume_writing(self) -> None:
@@ -133,7 +135,9 @@ class Connection(Receiver):
             return
         if self.cursor == self.group.channel.cursor:
             self._begun = True
-            self.live, self.cursor = True, START
+            if self.behind_since:
+                self._connections.metrics.replay_seconds.observe(monotonic() - self.behind_since)
+            self.live, self.cursor, self.behind_since = True, START, 0.0
             self.group.members.append(self)
             if self.hidden:
                 self.group.hide()
@@ -141,6 +145,7 @@ class Connection(Receiver):
             self._read_on()
 
     def _read_on(self) -> None:
+        self.behind_since = self.behind_since or monotonic()
         self._catching_up = self._connections.spawn(self._catch_up())
 
     def _leave_group(self) -> None:

@@ -170,6 +170,10 @@ class Connections:
     def live(self) -> int:
         return sum(len(group.members) for group in self._groups)
 
+    def lag_s(self) -> float:
+        """How long the stream that is behind its log for longest has been so; 0: none is."""
+        return monotonic() - min((each.behind_since for each in self._open if each.behind_since), default=monotonic())
+
     def transports(self) -> dict[str, int]:
         """How many streams write to their sockets themselves, and how many through the server."""
         handed_over = sum(connection.handed_over for connection in self._open)
@@ -179,7 +183,7 @@ class Connections:
         group = channel.followers.get((target, framing))
         if group is None:
             heartbeat_s = random.choice(self._heartbeats_s)  # noqa: S311 - jitter
-            group = Group(channel, target, framing, self.metrics.live, heartbeat_s)
+            group = Group(channel, target, framing, self.metrics.live[target.dialect.NAME], heartbeat_s)
             channel.followers[(target, framing)] = group
             self._groups.add(group)
         assert isinstance(group, Group)

@@ -8,8 +8,10 @@ from runcast_events.ids import EventId
 
 
 class Dialect(Protocol):
-    """`HEARTBEAT`: bytes that mean nothing and keep the line alive; none where that is somebody else's to do."""
+    """`NAME`: as metrics show it. `HEARTBEAT`: bytes that mean nothing and keep the line alive; none where that is
+    somebody else's to do."""
 
+    NAME: str
     HEARTBEAT: bytes
 
     def events(self, entries: Iterable[RawEntry], /) -> list[bytes]:

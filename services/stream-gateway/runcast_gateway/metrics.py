@@ -2,27 +2,45 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from time import time
+from time import monotonic, time
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from runcast_events.hub import Hub
+from runcast_gateway import ndjson, sse
+from runcast_service.metrics import ProcessRegistry
 
+REPLAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
+DIALECTS = (sse.NAME, ndjson.NAME)
 REASONS = ("gone", "end", "draining", "send_timeout", "error", "shutdown")
 MANY = 16
 """Clients of a batch from which on it takes the sockets a while to be written to."""
 
 
+class Streams(Protocol):
+    """What is shown of the registry of all streams (connections.py)."""
+
+    draining: bool
+
+    def __len__(self) -> int: ...
+
+    @property
+    def live(self) -> int: ...
+
+    def lag_s(self) -> float: ...
+
+
 class Metrics:
     """One per process, on a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+    def __init__(self) -> None:
+        self.registry = registry = ProcessRegistry("gateway")
         opened = Counter("runcast_streams_opened", "Streams opened.", ["kind"], registry=registry)
         self.opened = {kind: opened.labels(kind) for kind in ("session", "task")}
         closed = Counter("runcast_streams_closed", "Streams closed, by reason.", ["reason"], registry=registry)
@@ -30,6 +48,12 @@ class Metrics:
         self.refused = Counter("runcast_streams_refused", "Streams refused, by reason.", ["reason"], registry=registry)
         self.replayed = Counter(
             "runcast_events_replayed", "Events sent to clients from the log's past.", registry=registry
+        )
+        self.replay_seconds = Histogram(
+            "runcast_replay_seconds",
+            "From when a stream began to read the log's past until it was live.",
+            buckets=REPLAY_BUCKETS_S,
+            registry=registry,
         )
         self.gaps = Counter("runcast_gaps", "Gaps told to clients, by reason.", ["reason"], registry=registry)
         self.slow = Counter(
@@ -43,17 +67,49 @@ class Metrics:
             ["type", "status"],
             registry=registry,
         )
-        self.live = LiveDeliveries()
-        registry.register(self.live)
+        self.live = {dialect: LiveDeliveries() for dialect in DIALECTS}
+        registry.register(_LiveCollector(self.live))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(read)
+
+    def watch_streams(self, streams: Streams, limit: int) -> None:
+        """Show what the registry of all streams knows. `limit`: how many there may be."""
+        self.gauge("runcast_streams", "Open streams.", lambda: len(streams))
+        self.gauge("runcast_streams_live", "Of these, those that have all there is.", lambda: streams.live)
+        self.gauge("runcast_streams_limit", "Streams there may be.", lambda: limit)
+        self.gauge(
+            "runcast_slowest_lag_seconds", "How long the stream that is behind for longest is so.", streams.lag_s
+        )
+        self.gauge("runcast_draining", "1 while streams are asked to go elsewhere.", lambda: streams.draining)
 
     def watch(self, hub: Hub) -> None:
         """Show the hub's own counts."""
         self.registry.register(_HubCollector(hub))
         self.gauge("runcast_channels", "Logs this process follows.", lambda: hub.channels)
         self.gauge("runcast_subscriber_connected", "1 while Pub/Sub is connected.", lambda: hub.subscriber.connected)
+
+
+class AuditMetrics:
+    """What the auditor found (audit.py)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.seen = Counter("runcast_canary_seen", "Canaries that were shown here.", registry=registry)
+        self.seconds = Histogram(
+            "runcast_canary_seconds",
+            "From a canary's append (server time) to its coming out of a stream here.",
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self.lost = Counter("runcast_events_lost", "Events of the log that a stream passed over.", registry=registry)
+        self.repeated = Counter("runcast_events_repeated", "Events that a stream showed again.", registry=registry)
+        self.seen_at = monotonic()
+        age = Gauge(
+            "runcast_canary_age_seconds",
+            "Since a canary was shown here, or since the start: no worker, or nothing gets through.",
+            registry=registry,
+        )
+        age.set_function(lambda: monotonic() - self.seen_at)
 
 
 class LiveDeliveries:
@@ -81,16 +137,36 @@ class LiveDeliveries:
         self._counts[bisect_left(BUCKETS_S, took_s)] += clients
         self._sum_s += took_s * clients
 
+    @property
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, by upper bound."""
+        return list(zip(_BOUNDS, accumulate(self._counts), strict=True))
+
+    @property
+    def sum_s(self) -> float:
+        return self._sum_s
+
+
+_BOUNDS = [*(str(float(bucket)) for bucket in BUCKETS_S), "+Inf"]
+
+
+class _LiveCollector:
+    def __init__(self, live: Mapping[str, LiveDeliveries]) -> None:
+        self._live = live
+
     def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily("runcast_events_delivered", "Events sent to live clients.", self.events)
-        yield CounterMetricFamily("runcast_bytes_delivered", "Bytes of them, before compression.", self.bytes)
-        names = [*(str(float(bucket)) for bucket in BUCKETS_S), "+Inf"]
-        yield HistogramMetricFamily(
+        events = CounterMetricFamily("runcast_events_delivered", "Events sent to live clients.", labels=["dialect"])
+        sent = CounterMetricFamily("runcast_bytes_delivered", "Bytes of them, before compression.", labels=["dialect"])
+        seconds = HistogramMetricFamily(
             "runcast_delivery_seconds",
             "From an event's append (server time) to its hand-over to a live client's socket.",
-            buckets=list(zip(names, accumulate(self._counts), strict=True)),
-            sum_value=self._sum_s,
+            labels=["dialect"],
         )
+        for dialect, counted in self._live.items():
+            events.add_metric([dialect], counted.events)
+            sent.add_metric([dialect], counted.bytes)
+            seconds.add_metric([dialect], counted.buckets, counted.sum_s)
+        yield from (events, sent, seconds)
 
 
 class _HubCollector:

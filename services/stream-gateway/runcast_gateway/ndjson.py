@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from runcast_events.entry import RawEntry
 from runcast_events.ids import EventId
 
+NAME = "ndjson"
 HEARTBEAT = b""
 """Nothing: a WebSocket is kept alive by pings, which are the server's."""
 

@@ -14,6 +14,7 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
+NAME = "sse"
 HEARTBEAT = b":\n"
 """A bare comment line. No blank line after it: some parsers turn that into an empty message."""
 

@@ -74,6 +74,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     keyspace = Keyspace(settings.key_prefix)
     limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
     metrics = Metrics()
+    metrics.slots.set(settings.max_jobs)
     replicas = Replicas(events, settings.replica_acks, heard=lambda outcome: metrics.replica_acks.labels(outcome).inc())
     redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:
@@ -84,7 +85,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
                 events=events,
                 queue_redis=queue_redis,
                 keyspace=keyspace,
-                log=EventLog(events, limits, replicas=replicas),
+                log=EventLog(events, limits, replicas=replicas, observer=metrics.log),
                 queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
                 claims=Claims(events, keyspace, name, settings.lease_ttl_s, renewals),
                 agents=agents,

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from time import time
 
 from redis.exceptions import RedisError
 
+from runcast_events.answer import Appended
 from runcast_events.errors import EventsError
 from runcast_events.ids import session_of
-from runcast_events.log import Appended
 from runcast_events.states import TERMINAL
 from runcast_tasks.claim import Claim
 from runcast_tasks.errors import LastChance, LeaseLost, NotFound
@@ -16,7 +15,7 @@ from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.attempt.attempt import Attempt
 from runcast_worker.attempt.hint import LATER_S
 from runcast_worker.deps import Deps
-from runcast_worker.metrics import UNKNOWN
+from runcast_worker.metrics import UNKNOWN, since_submit_s
 from runcast_worker.reaper.late import answer_late
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Runner:
         about = {"task_id": record.id, "attempt": record.attempt}
         metrics.started.labels(label).inc()
         if record.attempt == 1:
-            metrics.queue_seconds.labels(label).observe(max(0.0, time() - record.created_at / 1000))
+            metrics.queue_seconds.labels(label).observe(since_submit_s(record))
         logger.info("attempt begins", extra=about)
         attempt, outcome, last = Attempt(self._deps, tenant, claim), "lost", None
         with metrics.running.track_inprogress():
@@ -77,6 +76,8 @@ class Runner:
                 outcome = await self._found(tenant, claim)
             finally:
                 metrics.ended.labels(label, outcome).inc()
+                if outcome in TERMINAL:
+                    metrics.task_seconds.labels(label, outcome).observe(since_submit_s(record))
         logger.info("attempt ends: %s", outcome, extra=about)
         if outcome != "lost":
             await self._pass_on(tenant, record, outcome, last)

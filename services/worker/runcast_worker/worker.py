@@ -1,13 +1,13 @@
-"""The worker: its doorbell, reaper, census, janitor and admin endpoint, from start to the end of the drain."""
+"""The worker: its doorbell, reaper, census, janitor, canary and admin endpoint, from start to the end of the drain."""
 
 import asyncio
 import logging
 
 from redis.exceptions import RedisError
 
-from runcast_service.admin import admin_app
-from runcast_service.server import SideServer
+from runcast_service.admin import admin_server
 from runcast_tasks.census import Census
+from runcast_worker.canary import Canary
 from runcast_worker.deps import Deps
 from runcast_worker.doorbell import Doorbell
 from runcast_worker.janitor import Janitor
@@ -46,7 +46,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
             return f"a store does not answer: {type(error).__name__}"
         return None
 
-    async with SideServer(admin_app(ready, deps.metrics.registry), settings.host, settings.admin_port) as admin:
+    async with admin_server(settings, ready, deps.metrics.registry) as admin:
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [
@@ -56,6 +56,7 @@ async def work(deps: Deps, stop: asyncio.Event) -> None:
                     group.create_task(Reaper(deps).run(), name="reaper"),
                     group.create_task(census.run(CENSUS_LOOKS * settings.reap_every_s), name="census"),
                     group.create_task(Janitor(deps).run(), name="janitor"),
+                    group.create_task(Canary(deps).run(), name="canary"),
                 ]
                 logger.info("worker %s is up", deps.name, extra={"admin_port": admin.port})
                 await stop.wait()

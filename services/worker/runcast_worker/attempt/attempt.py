@@ -13,6 +13,7 @@ from contextlib import aclosing
 from time import monotonic
 
 from runcast_agents import Agent
+from runcast_events.answer import Appended
 from runcast_events.codec import Envelope
 from runcast_events.events import (
     ENGINE_EVENTS,
@@ -26,11 +27,10 @@ from runcast_events.events import (
     TaskRequeued,
     TaskStarted,
 )
-from runcast_events.log import Appended
 from runcast_events.publisher import Publisher
 from runcast_tasks.claim import Claim
 from runcast_tasks.control import Requests
-from runcast_tasks.errors import LeaseLapsed
+from runcast_tasks.errors import LeaseLapsed, LeaseLost
 from runcast_tasks.submit import message
 from runcast_worker.attempt.asked import Watch
 from runcast_worker.attempt.hint import postpone
@@ -40,6 +40,7 @@ from runcast_worker.attempt.verdict import Ending, Verdict
 from runcast_worker.attempt.writer import Writer
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, HandOver, Saved
+from runcast_worker.metrics import since_submit_s
 from runcast_worker.workspace import Workspace, open_workspace
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Attempt:
         self._record = claim.record
         self._envelope = Envelope(claim.record.session_id, claim.record.id, claim.record.attempt)
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
-        self._writer = Writer(self._publisher, self._envelope, deps.metrics, claim.record)
+        self._writer = Writer(self._publisher, self._envelope, claim.record)
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
         requests = Requests(deps.events, claim.hold.keys, claim.record.id)
@@ -83,7 +84,6 @@ class Attempt:
                     outcome = await self._live()
                 await self._publisher.acknowledged()
             finally:
-                self._writer.count()
                 for side in sides:
                     side.cancel()
         return outcome
@@ -98,8 +98,12 @@ class Attempt:
             await self._deps.claims.keep(self._claim, self._over)
         except LeaseLapsed as lapsed:
             logger.warning("%s", lapsed, extra=self._about)
+            self._deps.metrics.leases_lost.labels("lapsed").inc()
             self._lapsed.set()
             await asyncio.sleep(SETTLE_S)
+            raise
+        except LeaseLost:
+            self._deps.metrics.leases_lost.labels("another").inc()
             raise
 
     async def _fail_with_publisher(self) -> None:
@@ -195,7 +199,7 @@ class Attempt:
             await self._watch.nobody_asked()
         write, meter = self._writer.write, Meter(agent.limits, self._record.tallied)
         engine = self._deps.engines[agent.engine]
-        turn, saved = TURN, False
+        turn, saved, first, metrics = TURN, False, self._record.attempt == 1, self._deps.metrics
         async with (
             open_stage(self._deps, self._claim, agent, workspace, self._writer, self._publisher) as task,
             aclosing(engine.run(task)) as events,
@@ -208,15 +212,18 @@ class Attempt:
                 if self._stopped:
                     return
                 if kind == "iteration_start":
+                    metrics.iterations.labels(self._record.agent).inc()
                     self._let_go(event, saved or task.checkpoint is not None)
                 saved = saved or bool(writes)
                 if not self._writer.journal.knows(event):
                     meter.see(event)
                 await write(event, writes)
+                if first:
+                    metrics.first_event_seconds.labels(self._record.agent).observe(since_submit_s(self._record))
+                first = False
                 turn -= 1
                 if not turn:
                     turn = TURN
-                    self._writer.count()
                     await asyncio.sleep(0)
 
     def _let_go(self, start: Event, resumable: bool) -> None:

@@ -67,7 +67,15 @@ async def open_stage(
             return await patiently(partial(heard.read, last=last))
 
         yield EngineTask(
-            claim.record, agent, surroundings, toolbox, conversation, deps.redactor, found.checkpoint, inputs
+            claim.record,
+            agent,
+            surroundings,
+            toolbox,
+            conversation,
+            deps.redactor,
+            found.checkpoint,
+            inputs,
+            deps.metrics,
         )
 
 

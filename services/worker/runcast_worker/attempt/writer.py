@@ -1,4 +1,4 @@
-"""The way of an attempt's events into the log: encoded, with what they change in the records, and counted."""
+"""The way of an attempt's events into the log: encoded, with what they change in the records."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ from runcast_tasks.record import TaskRecord
 from runcast_tasks.submit import message
 from runcast_worker.attempt.transcript import Transcript
 from runcast_worker.engines import Saved
-from runcast_worker.metrics import Metrics
 from runcast_worker.toolbox.journal import CALL_EVENTS, Journal
 
 Told = tuple[Event, Sequence[Write]]
@@ -21,10 +20,9 @@ Told = tuple[Event, Sequence[Write]]
 class Writer:
     """Writes the events of one attempt, in order. `record`: of the task as it was claimed."""
 
-    def __init__(self, publisher: Publisher, envelope: Envelope, metrics: Metrics, record: TaskRecord) -> None:
-        self._publisher, self._encode, self._metrics = publisher, envelope.encode, metrics
+    def __init__(self, publisher: Publisher, envelope: Envelope, record: TaskRecord) -> None:
+        self._publisher, self._encode = publisher, envelope.encode
         self._task_id = record.id
-        self._written: dict[str, int] = {}
         self.transcript = Transcript(record.usage, record.answer, record.iteration)
         self.board, self.journal = Board(), Journal()
 
@@ -58,11 +56,3 @@ class Writer:
 
     async def _append(self, *told: Told) -> None:
         await self._publisher.publish_together([(self._encode(event), writes) for event, writes in told])
-        for event, _ in told:
-            self._written[event.event_type] = self._written.get(event.event_type, 0) + 1
-
-    def count(self) -> None:
-        """Bring the metrics up to date; not for every event, since it costs more than all else."""
-        for kind, count in self._written.items():
-            self._metrics.events.labels(kind).inc(count)
-        self._written.clear()

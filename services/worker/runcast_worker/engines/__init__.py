@@ -5,7 +5,7 @@ events). An engine knows no store, no ids of events, no attempts.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -15,6 +15,7 @@ from runcast_events.events import ApprovalRequired, Event
 from runcast_tasks.conversation import Message
 from runcast_tasks.inputs import Input
 from runcast_tasks.record import TaskRecord
+from runcast_worker.metrics import Metrics
 from runcast_worker.secrets.redaction import Redactor
 from runcast_worker.tools import Surroundings, Tool
 
@@ -68,7 +69,7 @@ class EngineTask:
     """What an engine is given. `surroundings`: where its tools work. `tools`: what they are. `conversation`: reads the
     messages of the session's earlier tasks, oldest first. `redactor`: makes a filter for a stream of text that is not
     ours, such as a program's output. `checkpoint`: of an earlier attempt, to go on from.
-    `inputs`: reads what was said to the task meanwhile."""
+    `inputs`: reads what was said to the task meanwhile. `metrics`: of the process."""
 
     record: TaskRecord
     agent: Agent
@@ -78,6 +79,7 @@ class EngineTask:
     redactor: Callable[[], Redactor]
     checkpoint: bytes | None = None
     inputs: Hear = _nothing
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from time import monotonic
 
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import ModelResponse
@@ -50,7 +51,7 @@ class Asking:
         outbox: Outbox,
     ) -> None:
         self._models, self._get, self._limits, self._outbox = list(models), get, limits, outbox
-        self._attempt = task.record.attempt
+        self._attempt, self._metrics = task.record.attempt, task.metrics
         # The SDK's own retries are ours, which tell what happens; and so is the bound on silence: keep-alives put a
         # read timeout off.
         settings: ModelSettings = {"timeout": 2 * limits.silence_s, "max_retries": 0}
@@ -69,7 +70,10 @@ class Asking:
             ask += 1
             name = self._models[0]
             parts = Parts(iteration, self._attempt, ask, self._outbox)
+            began = monotonic()
             response, took, fault = await self._once(iteration, name, history, offered, parts)
+            outcome = "ok" if fault is None else fault.kind
+            self._metrics.model_seconds.labels(name, outcome).observe(monotonic() - began)
             usage = total((usage, took))
             if fault is None and response is not None:
                 return response, usage
@@ -99,6 +103,7 @@ class Asking:
     ) -> tuple[ModelResponse | None, Usage, Fault | None]:
         response: ModelResponse | None = None
         stream: StreamedResponse | None = None
+        began, silent = monotonic(), True
         try:
             model = await self._get(name)
             async with (
@@ -108,6 +113,9 @@ class Asking:
                 ) as stream,
             ):
                 async for event in stream:
+                    if silent:
+                        silent = False
+                        self._metrics.model_first_token_seconds.labels(name).observe(monotonic() - began)
                     silence.ours()  # it may be held up by whoever takes the events
                     await parts.see(event)
                     silence.heard()
@@ -137,6 +145,7 @@ class Asking:
             cached=usage.cache_read_tokens,
             cost_usd=_cost(stream.get()),
         )
+        self._metrics.count_usage(name, took)
         await self._outbox.put(TokenUsage(iteration=iteration, model=name, **took.model_dump()))
         return took
 
