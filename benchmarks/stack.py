@@ -124,10 +124,10 @@ class Stack:
         self.api_port = free_port()
         return self._service("api", ("-m", "runcast_api"), self.api_port)
 
-    def gateway(self, name: str = "gateway") -> Process:
+    def gateway(self, name: str = "gateway", module: str = "runcast_gateway") -> Process:
         """`gateway_port` is that of the last one."""
         self.gateway_port = free_port()
-        return self._service(name, ("-m", "runcast_gateway"), self.gateway_port)
+        return self._service(name, ("-m", module), self.gateway_port)
 
     def worker(self, *arguments: str) -> Process:
         """`arguments`: to Python, where it is not the plain worker."""

@@ -29,6 +29,8 @@ LIMITS = (
     Limit("W2", CPU, most=0.75, wanted=0.60, beside=("W2", "nchan")),
     Limit("W3", CPU, most=0.90, wanted=0.80, beside=("W3", "nchan")),
     Limit("W4", CPU, most=0.70, wanted=0.60, beside=("W4", "nchan")),
+    Limit("W1", CPU, most=1.03, beside=("W1", "unobserved")),
+    Limit("W2", CPU, most=1.03, beside=("W2", "unobserved")),
     Limit("FULL", CORES, most=1.0),
     Limit("FULL", P99, most=15.0),
     Limit("SESSIONS10k", CPU, most=1.2, beside=("SESSIONS1k", OURS)),

@@ -16,13 +16,13 @@ from benchmarks.gateway.series import series
 from benchmarks.gateway.systems.floor import Floor
 from benchmarks.gateway.systems.naive import Naive
 from benchmarks.gateway.systems.nchan import Nchan
-from benchmarks.gateway.systems.ours import Ours
+from benchmarks.gateway.systems.ours import Ours, Unobserved
 from benchmarks.gateway.systems.system import System
 from benchmarks.gateway.workloads import NAMES, WORKLOADS, Workload
 from benchmarks.others import OTHERS, QUIET
 
 ROUNDS = 5
-SYSTEMS: Mapping[str, System] = {system.name: system for system in (Ours(), Nchan(), Floor(), Naive())}
+SYSTEMS: Mapping[str, System] = {system.name: system for system in (Ours(), Unobserved(), Nchan(), Floor(), Naive())}
 RESULTS = Path(__file__).parents[1] / "results"
 BESIDE = "nchan"
 

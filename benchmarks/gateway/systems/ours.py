@@ -24,6 +24,7 @@ SEQUENCE = 10**15
 
 class Ours:
     name = "ours"
+    module = "runcast_gateway"
 
     def cannot(self, workload: Workload) -> str:
         return ""
@@ -32,7 +33,7 @@ class Ours:
         store = stack.store()
         ports, pids = [], []
         for number in range(workload.gateways):
-            pids.append(stack.gateway(f"gateway-{number}").pid)
+            pids.append(stack.gateway(f"gateway-{number}", self.module).pid)
             ports.append(stack.gateway_port)
         if workload.mode == "idle":
             plans, cursor, sequence = [SessionPlan(_path(index)) for index in range(workload.sessions)], "", 0
@@ -50,6 +51,16 @@ class Ours:
             first_sequence=sequence,
             open_streams=lambda: sum(map(_open_streams, ports)),
         )
+
+
+class Unobserved(Ours):
+    """Ours, counting nothing: unobserved_gateway.py."""
+
+    name = "unobserved"
+    module = "benchmarks.gateway.systems.unobserved_gateway"
+
+    def cannot(self, workload: Workload) -> str:
+        return "" if workload.name in ("W1", "W2") else "what observing costs is asked of W1 and W2"
 
 
 class _Recorder:

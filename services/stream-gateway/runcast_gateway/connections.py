@@ -172,7 +172,8 @@ class Connections:
 
     def lag_s(self) -> float:
         """How long the stream that is behind its log for longest has been so; 0: none is."""
-        return monotonic() - min((each.behind_since for each in self._open if each.behind_since), default=monotonic())
+        now = monotonic()
+        return now - min((each.behind_since for each in self._open if each.behind_since), default=now)
 
     def transports(self) -> dict[str, int]:
         """How many streams write to their sockets themselves, and how many through the server."""

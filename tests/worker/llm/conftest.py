@@ -34,6 +34,7 @@ class Play:
         self.limits = AskingLimits(silence_s=0.5, retries=2, first_wait_s=0.01)
         self.events: list[Event] = []
         self.error: EngineError | None = None
+        self.metrics = Metrics()
 
     async def __call__(
         self, prompt: str, model: str = "mine", conversation: Sequence[Message] = (), **agent: Any
@@ -48,10 +49,11 @@ class Play:
 
         async def acknowledged() -> None: ...
 
-        toolbox = Toolbox(surroundings, settings.tools, acknowledged, Metrics())
+        toolbox = Toolbox(surroundings, settings.tools, acknowledged, self.metrics)
         meter = Meter(settings.limits)
         async with Models("openai", None, self.base_url) as models, toolbox:
-            task = EngineTask(_record(prompt), settings, surroundings, toolbox, said, lambda: Redactor(()))
+            about = _record(prompt), settings, surroundings, toolbox, said, lambda: Redactor(())
+            task = EngineTask(*about, metrics=self.metrics)
             try:
                 async with aclosing(LlmEngine(models, self.limits).run(task)) as events:
                     async for step in events:

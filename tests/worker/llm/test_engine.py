@@ -37,6 +37,13 @@ async def test_a_model_thinks_calls_tools_side_by_side_and_answers(play: Play) -
     assert usages[0][:3] == ("mine", 100, 20)
     assert [u.cost_usd for u in play.of("token_usage")] == [None, None], "nobody knows the price of this model"
     assert [i.usage.output for i in play.of("iteration_complete")] == [20, 10]
+    counted = play.metrics.registry.get_sample_value
+    tokens = {
+        kind: counted("runcast_model_tokens_total", {"model": "mine", "kind": kind}) for kind in ("input", "output")
+    }
+    assert tokens == {"input": 300, "output": 30}
+    assert counted("runcast_model_request_seconds_count", {"model": "mine", "outcome": "ok"}) == 2
+    assert counted("runcast_model_first_token_seconds_count", {"model": "mine"}) == 2
 
 
 async def test_side_by_side_means_at_the_same_time(play: Play) -> None:
