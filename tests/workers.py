@@ -1,19 +1,28 @@
-"""Workers as a deployment has them: processes, configured by RUNCAST_*."""
+"""Services as a deployment has them: processes, configured by RUNCAST_*; workers most of all."""
 
 import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+
+Process = tuple[asyncio.subprocess.Process, list[str]]
+
+
+def worker_process(**settings: object) -> contextlib.AbstractAsyncContextManager[Process]:
+    """`python -m runcast_worker`, and the lines it logs."""
+    return service_process("runcast_worker", **settings)
 
 
 @contextlib.asynccontextmanager
-async def worker_process(**settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """`python -m runcast_worker`, and the lines it logs."""
-    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    environ |= {f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}
+async def service_process(
+    module: str, environ: Mapping[str, str] | None = None, **settings: object
+) -> AsyncIterator[Process]:
+    """`python -m <module>`, and the lines it logs. `environ`: besides the settings."""
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    ours = {f"RUNCAST_{k.upper()}": str(v) for k, v in settings.items()}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "runcast_worker", env=environ, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", module), env=inherited | (environ or {}) | ours, stderr=asyncio.subprocess.PIPE
     )
     lines: list[str] = []
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from tests.commands.plant import Plant, planted
 from tests.conftest import wait_until
+from tests.loglines import bad
 from tests.worker.processes import alive, new_mark
 from tests.worker.sandbox.machine import TIERS, remains
 
@@ -186,7 +187,7 @@ async def cancelled(plant: Plant, case: Case) -> None:
     assert not list(workspace.glob(".*.new"))
     following = await plant.api.submit("list files", session_id=session, agent="demo", params={"delay_ms": 0})
     assert (await client.ended(following))[-1].type == "task_complete"
-    assert not [line for line in plant.lines if "Traceback" in line or " ERROR " in line]
+    assert not bad(plant.lines)
 
 
 def temporaries() -> set[Path]:

@@ -308,7 +308,9 @@ async def test_the_command_serves_it() -> None:
     try:
         async with asyncio.timeout(20):
             while not (
-                found := re.search(r"listening on (http://\S+)", line := (await process.stderr.readline()).decode())
+                found := re.search(
+                    r"listening on (http://[^\s\"]+)", line := (await process.stderr.readline()).decode()
+                )
             ):
                 assert line, "it ended"
         async with httpx2.AsyncClient(base_url=found[1]) as client:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -18,6 +17,7 @@ from runcast_worker.settings import WorkerSettings
 from runcast_worker.worker import work
 from tests.attempts import session_keys
 from tests.conftest import wait_until
+from tests.loglines import bad, parsed
 from tests.worker.conftest import Client, StartWorker
 from tests.workers import worker_process
 
@@ -104,8 +104,8 @@ async def test_a_worker_process_serves_its_admin_endpoint_and_drains_on_sigterm(
         "drain_s": 0.1,
     }
     async with worker_process(**settings) as (process, lines):
-        await wait_until(lambda: any("admin_port=" in line for line in lines), message=f"not up: {lines}")
-        port = next(found[1] for line in lines if (found := re.search(r"admin_port=([0-9]+)", line)))
+        await wait_until(lambda: any("admin_port" in each for each in parsed(lines)), message=f"not up: {lines}")
+        port = next(each["admin_port"] for each in parsed(lines) if "admin_port" in each)
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as admin:
             assert (await admin.get("/livez")).json() == {"status": "ok"}
             assert (await admin.get("/readyz")).status_code == 200
@@ -116,7 +116,7 @@ async def test_a_worker_process_serves_its_admin_endpoint_and_drains_on_sigterm(
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 0
         assert await client.state(task_id) == "queued"
-        assert not [line for line in lines if "ERROR" in line or "Traceback" in line]
+        assert not bad(lines)
 
 
 async def test_a_wrong_setting_is_said_in_a_sentence(tmp_path: Path) -> None:

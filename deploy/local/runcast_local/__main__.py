@@ -69,7 +69,7 @@ def _demo() -> int:
 
 def _edge() -> int:
     settings = EdgeSettings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, "edge", settings.log_format)
     app = edge.create_app(settings)
     raise_file_limit(2 * edge.CONNECTIONS + 100)  # every stream takes two: one to the client, one upstream
     # uvicorn calls a response error that the edge left incomplete because its upstream was; the edge says it better.

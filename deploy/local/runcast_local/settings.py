@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runcast_service.logging import LogFormat
 from runcast_service.settings import Port
 
 FirstPort = Annotated[int, Field(ge=1, le=65533)]
@@ -54,3 +55,5 @@ class EdgeSettings(BaseSettings):
     """The table of routes. Default: deploy/routes.toml of the checkout that this package is run from."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
+    log_format: LogFormat = "auto"
+    """`json`: a line is an object; `console`: for people; `auto`: that at a terminal, else JSON."""

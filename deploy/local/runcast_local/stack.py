@@ -129,7 +129,9 @@ def plan(
         "RUNCAST_API_URL": f"http://{LOOPBACK}:{ports.api}",
         "RUNCAST_GATEWAY_URL": f"http://{LOOPBACK}:{ports.gateway}",
     }
-    return Stack(ports, settings.host, store, {**environ, **ours}, settings.drain_s + END_AFTER_DRAIN_S)
+    # Its lines go through a pipe of ours, and are read by people.
+    theirs = {"RUNCAST_LOG_FORMAT": "console", **environ}
+    return Stack(ports, settings.host, store, {**theirs, **ours}, settings.drain_s + END_AFTER_DRAIN_S)
 
 
 async def _check_store(setting: str, url: str) -> None:

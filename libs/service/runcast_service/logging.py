@@ -1,23 +1,134 @@
-"""Logging: one line an event on stderr, `key=value` for what a line is about. Never payloads, prompts or secrets."""
+"""Logging: one line an event on stderr, as JSON or, at a terminal, as text. Never payloads, prompts or secrets.
+
+Code logs by the standard library, with what a line is about as `extra`; structlog renders it, libraries' lines as well.
+The fields: docs/logs.md.
+"""
 
 import logging
-import logging.config
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Literal
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
+from structlog import processors
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
+from structlog.typing import EventDict
+
+LogFormat = Literal["auto", "json", "console"]
+
+MAX_CHARS, TRACEBACK_CHARS = 2 * 1024, 8 * 1024
+"""Of a field; of a longer one its head and its tail are kept. Container runtimes cut a line at 16 KiB."""
+NOISY = ("arq", "asyncio", "httpx2", "mcp", "opentelemetry", "uvicorn.access", "uvicorn.error")
+_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+Redact = Callable[[Any], Any]
+"""Gives back a value of JSON, the same but for its secrets."""
 
 
-class LineFormatter(logging.Formatter):
-    """The message, then what was passed as `extra`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        extra = " ".join(f"{k}={v}" for k, v in record.__dict__.items() if k not in _STANDARD)
-        return f"{line} {extra}" if extra else line
-
-
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, service: str, form: LogFormat = "auto") -> None:
+    """To be called once, in `__main__`. `service`: the process's name, on every line. `form`: `auto` is text at a
+    terminal, else JSON."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    is_terminal = sys.stderr.isatty()
+    handler.setFormatter(LineFormatter(service, "console" if form == "auto" and is_terminal else form, is_terminal))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("arq", "asyncio", "uvicorn.access", "uvicorn.error", "httpx2", "mcp"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel("WARNING")
+    logging.captureWarnings(True)
+    sys.excepthook = _last_words
+
+
+def bound(**fields: str | int) -> AbstractContextManager[None]:
+    """Until the block ends, fields of every line that this task, and those it starts, write."""
+    return bound_contextvars(**fields)
+
+
+class LineFormatter(ProcessorFormatter):
+    """Renders one line. `colors`: of `console`."""
+
+    def __init__(
+        self, service: str, form: LogFormat = "json", colors: bool = False, redact: Redact | None = None
+    ) -> None:
+        self._again = partial(LineFormatter, service, form, colors)
+        to_line = _console(colors) if form == "console" else _json(service)
+        super().__init__(
+            foreign_pre_chain=[merge_contextvars, add_log_level, add_logger_name, ExtraAdder(), _TIME],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                processors.ExceptionRenderer(_traceback),
+                *([] if redact is None else [lambda _, __, fields: redact(fields)]),
+                _bounded,
+                *to_line,
+            ],
+        )
+
+    def redacting(self, redact: Redact) -> "LineFormatter":
+        """The same, with a filter for each text as it is before it is quoted."""
+        return self._again(redact)
+
+
+_TIME = processors.TimeStamper("iso", utc=True)
+
+
+def _json(service: str) -> Sequence[Callable[..., Any]]:
+    """All processes are released together, so that one package's version is that of all."""
+    constant = {"service": service, "version": version("runcast-service")}
+
+    def ordered(_: object, __: str, fields: EventDict) -> EventDict:
+        head = {name: fields.pop(name) for name in ("timestamp", "level")}
+        return {**head, "message": fields.pop("event"), "logger": fields.pop("logger"), **constant, **fields}
+
+    return ordered, processors.JSONRenderer(ensure_ascii=False)
+
+
+def _console(colors: bool) -> Sequence[Callable[..., Any]]:
+    def printable(_: object, __: str, fields: EventDict) -> EventDict:
+        """What others say must not control the terminal, nor make up lines; a traceback has lines of its own."""
+        for name, value in fields.items():
+            if isinstance(value, str):
+                lines = value.split("\n") if name == "exception" else [value]
+                fields[name] = "\n".join(_CONTROL.sub(_escaped, line) for line in lines)
+        return fields
+
+    return printable, ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return repr(control[0])[1:-1]
+
+
+def _traceback(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    return logging.Formatter().formatException(exc_info)
+
+
+def _bounded(_: object, __: str, fields: EventDict) -> EventDict:
+    fields.pop("color_message", None)  # uvicorn's own, for its own formatter
+    return {
+        name: _short(value, TRACEBACK_CHARS if name == "exception" else MAX_CHARS) for name, value in fields.items()
+    }
+
+
+def _short(value: object, most: int) -> object:
+    if isinstance(value, bool | int | float | None):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    if "://" in text:
+        text = _PASSWORD.sub(r"\1:[secret]@", text)
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … {len(text)} characters in all … {text[-most // 2 :]}"
+
+
+def _last_words(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """What ends the process is a line as well."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, where)
+    else:
+        logging.getLogger(__name__).critical("the process ends by an error", exc_info=(kind, error, where))

@@ -14,6 +14,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from runcast_service.request_id import current_request_id
+
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,6 +43,7 @@ class ProblemDocument(BaseModel):
     code: str = Field(description="Stable: programs may switch on it.", examples=["not_found"])
     detail: str = Field(examples=["no such task: s1.abcdefghij"])
     errors: list[FieldProblem] | None = None
+    request_id: str | None = Field(None, description="Of the request, as X-Request-Id and the logs have it.")
 
 
 class Problem(Exception):
@@ -54,6 +57,7 @@ class Problem(Exception):
 
     @property
     def document(self) -> dict[str, object]:
+        request_id = current_request_id()
         return {
             "type": f"https://runcast.dev/problems/{self.code}",
             "title": self.code.replace("_", " ").capitalize(),
@@ -61,6 +65,7 @@ class Problem(Exception):
             "code": self.code,
             "detail": self.detail,
             **self.extra,
+            **({"request_id": request_id} if request_id else {}),
         }
 
     def response(self, request: Request | None = None) -> Response:
@@ -112,7 +117,9 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> Response:
-        return Problem(500, "internal", "an error of ours; it was logged").response()
+        request_id = current_request_id()  # of middleware only Starlette's own sees this answer
+        headers = {"X-Request-Id": request_id} if request_id else None
+        return Problem(500, "internal", "an error of ours; it was logged", headers=headers).response()
 
 
 def _short(part: str | int) -> str | int:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runcast_events.store_url import parse_store_url
+from runcast_service.logging import LogFormat
 
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -49,6 +50,8 @@ class ServiceSettings(BaseSettings):
     """Address to listen on."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is logged."""
+    log_format: LogFormat = "auto"
+    """`json`: a line is an object; `console`: for people; `auto`: that at a terminal, else JSON."""
     admin_port: Port = 0
     """Port of /livez, /readyz and /metrics."""
     session_ttl_s: Seconds = 7 * 24 * 3600

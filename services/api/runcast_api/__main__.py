@@ -22,7 +22,7 @@ def main() -> None:
         sys.exit(f"runcast_api cannot start: {explain(error)}")
     except InvalidAgents as error:
         sys.exit(f"runcast_api cannot start: {error}")
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, "api", settings.log_format)
     serve(app, host=settings.host, port=settings.port, listening=listening)
 
 

@@ -23,6 +23,7 @@ from runcast_events.log import EventLog, LogLimits
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
 from runcast_events.replicas import Replicas
+from runcast_service.access_log import AccessLog
 from runcast_service.admin import Ready, admin_server
 from runcast_tasks.control import Control
 from runcast_tasks.keys import QueueKeys
@@ -66,7 +67,8 @@ def create_app(settings: ApiSettings, listening: asyncio.Event | None = None) ->
         return Health()
 
     app.add_middleware(BodyLimit, timeout_s=settings.body_timeout_s)
-    app.add_middleware(RequestMetrics, metrics=metrics)  # added last: the outermost
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(AccessLog)  # added last: the outermost
     return app
 
 

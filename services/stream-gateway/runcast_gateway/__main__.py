@@ -22,7 +22,7 @@ def main() -> None:
         settings = GatewaySettings()
     except ValidationError as error:
         sys.exit(f"runcast_gateway cannot start: {explain(error)}")
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, "gateway", settings.log_format)
     raise_file_limit(OPEN_FILES)
     try:
         bound = listen(settings.host, settings.port, settings.send_timeout_s)

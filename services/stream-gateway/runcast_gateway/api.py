@@ -8,6 +8,8 @@ from pydantic_core import from_json
 
 from runcast_gateway.command import ApiRequest
 from runcast_service.problem import Problem
+from runcast_service.request_id import HEADER as REQUEST_ID
+from runcast_service.request_id import current_request_id
 
 TIMEOUT_S = 10.0
 """For all of a command; the api itself gives up on its store sooner."""
@@ -45,6 +47,8 @@ class Api:
     async def ask(self, asked: ApiRequest, authorization: bytes | None) -> Answer:
         """What the api answers, errors of its own among it. Raises Problem where it gives no answer."""
         headers = [(b"host", self._url.netloc), (b"content-type", b"application/json"), *asked.headers]
+        if request_id := current_request_id():
+            headers.append((REQUEST_ID, request_id.encode()))
         if authorization is not None:
             headers.append((b"authorization", authorization))
         url = self._url.copy_with(raw_path=asked.path.encode())

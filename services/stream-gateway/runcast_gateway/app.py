@@ -28,6 +28,7 @@ from runcast_gateway.state import State
 from runcast_gateway.stats import router
 from runcast_gateway.stream import stream
 from runcast_gateway.websocket import websocket
+from runcast_service.access_log import AccessLog
 from runcast_service.admin import Ready, admin_server
 from runcast_service.problem import Problem, install_problems
 from runcast_tasks.record import Records
@@ -89,6 +90,7 @@ def create_app(
 
     app = FastAPI(title="Runcast stream gateway", version="0.1.0", lifespan=lifespan)
     install_problems(app)
+    app.add_middleware(AccessLog)
     app.include_router(router)
     describe_streams(app)
 

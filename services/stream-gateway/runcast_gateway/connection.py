@@ -34,7 +34,8 @@ class Connection(Receiver):
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport", "behind_since",
-        "cursor", "expires_at", "group", "handed_over", "hidden", "live", "paused", "principal", "reason",
+        "cursor", "expires_at", "group", "handed_over", "hidden", "live", "opened_at", "paused", "principal", "reason",
+        "request_id",
     )  # fmt: skip
 
     def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
@@ -43,7 +44,8 @@ class Connection(Receiver):
         self._transport: asyncio.Transport | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self.expires_at = self.behind_since = 0.0
+        self.expires_at = self.opened_at = self.behind_since = 0.0
+        self.request_id = ""
         self.hidden = self.live = self.paused = self.handed_over = False
         self._begun = False
         self.reason = ""

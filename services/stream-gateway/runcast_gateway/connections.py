@@ -20,6 +20,7 @@ from runcast_gateway.target import Target
 from runcast_gateway.transports.backlog import Backlog
 from runcast_gateway.transports.framing import Framing
 from runcast_gateway.transports.half_closed import reset
+from runcast_service.request_id import current_request_id
 from runcast_tasks.record import Records
 
 logger = logging.getLogger(__name__)
@@ -72,8 +73,12 @@ class Connections:
         """A new connection, which keeps the channel and its caller's place until it is closed."""
         group = self._group(channel, target, framing)
         connection = Connection(self, group, cursor, principal)
-        age_s = self._settings.max_age_s
-        connection.expires_at = monotonic() + age_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        age_s, now = self._settings.max_age_s, monotonic()
+        connection.expires_at = now + age_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        connection.opened_at = now
+        if request_id := current_request_id():  # else it is nobody's: the audit's
+            connection.request_id = request_id
+            logger.info("stream opened", extra={**_about(connection), "cursor": str(cursor)})
         self._open.add(connection)
         if self.draining:  # it was on its way in when the others were told
             self._drain_soon(connection)
@@ -82,6 +87,10 @@ class Connections:
     def closed(self, connection: Connection) -> None:
         """It is over."""
         self.metrics.closed[connection.reason].inc()
+        if connection.request_id:
+            took_s = round(monotonic() - connection.opened_at, 3)
+            about = {**_about(connection), "reason": connection.reason, "duration_s": took_s}
+            logger.info("stream closed", extra=about)
         self._open.discard(connection)
         self._backlogs.pop(connection, None)
         self._silent.pop(connection, None)
@@ -190,3 +199,10 @@ class Connections:
         assert isinstance(group, Group)
         group.users += 1
         return group
+
+
+def _about(connection: Connection) -> dict[str, str]:
+    """What the first and the last line of a stream are found by."""
+    target = connection.group.target
+    about = {"request_id": connection.request_id, "session_id": target.session_id}
+    return about if target.task_id is None else {**about, "task_id": target.task_id}

@@ -6,6 +6,7 @@ Plain ASGI: a route of FastAPI costs more per connect than everything that happe
 import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
+from time import perf_counter
 
 from redis.exceptions import RedisError
 from starlette.responses import Response
@@ -30,7 +31,9 @@ from runcast_gateway.transports.asgi import AsgiTransport, run_response
 from runcast_gateway.transports.framing import PLAIN
 from runcast_gateway.transports.gzip import GzipTransport, asks_for_gzip
 from runcast_gateway.transports.handover import HANDOVER, Handover
+from runcast_service.access_log import log_access
 from runcast_service.problem import Problem
+from runcast_service.request_id import HEADER, current_request_id, enter_request
 
 HEADERS = {
     "content-type": sse.CONTENT_TYPE,
@@ -48,12 +51,15 @@ OVERLOAD_RETRY_MS = 5000
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     """GET or HEAD of `/stream/sessions/{id}` or `/stream/tasks/{id}`."""
+    began, request_id = perf_counter(), enter_request(scope["headers"]).encode()
     try:
         response = await _answer(scope, receive, send)
     except Problem as problem:
         response = problem.response()
     if response is not None:
+        response.raw_headers.append((HEADER, request_id))
         await response(scope, receive, send)
+        log_access(scope, response.status_code, began)
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> Response | None:
@@ -102,7 +108,8 @@ async def _open(
     handover: Handover | None = (scope.get("extensions") or {}).get(HANDOVER)
     if handover is not None:
         handover.prepare()
-    await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS + _GZIPPED * gzip})
+    headers = [*_RAW_HEADERS, *_GZIPPED * gzip, (HEADER, current_request_id().encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     if handover is not None and handover.left:
         return
     framing = handover.framing if handover is not None else None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
+from time import perf_counter
 
 from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
@@ -34,7 +35,9 @@ from runcast_gateway.transports.websocket import (
     SendTransport,
     SocketTransport,
 )
+from runcast_service.access_log import log_access
 from runcast_service.problem import Problem
+from runcast_service.request_id import enter_request
 from runcast_service.websocket import SOCKET, WebSocketProtocol
 
 PATH = "/stream/ws"
@@ -45,11 +48,14 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """A stream, or why not."""
     await receive()  # websocket.connect
     state: State = scope["state"]
+    began = perf_counter()
+    enter_request(scope["headers"])
     with ExitStack() as held:
         try:
             begun, principal = await _start(state, scope, held)
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
+            log_access(scope, problem.status, began)
             return
         await _open(state, begun, principal, held, scope, receive, send)
 

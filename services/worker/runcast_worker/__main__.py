@@ -29,7 +29,7 @@ def main() -> None:
     hide()
     try:
         settings = WorkerSettings()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, "worker", settings.log_format)
         asyncio.run(run(settings))
     except ValidationError as error:
         sys.exit(f"runcast_worker cannot start: {explain(error)}")

@@ -9,6 +9,7 @@ from runcast_events.answer import Appended
 from runcast_events.errors import EventsError
 from runcast_events.ids import session_of
 from runcast_events.states import TERMINAL
+from runcast_service.logging import bound
 from runcast_tasks.claim import Claim
 from runcast_tasks.errors import LastChance, LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
@@ -42,7 +43,7 @@ class Runner:
             return await self._run_alone(tenant, session_id, claimed)
         if claim is not None:
             await claimed()
-            await self._attempt(tenant, claim)
+            await self._named(tenant, claim)
         return None
 
     async def _run_alone(self, tenant: str, session_id: str, claimed: Callable[[], Awaitable[None]]) -> None:
@@ -52,9 +53,15 @@ class Runner:
             claim = await self._deps.claims.claim(tenant, session_id)
             if claim is not None:
                 await claimed()
-                await self._attempt(tenant, claim)
+                await self._named(tenant, claim)
         finally:
             self._last_chance = False
+
+    async def _named(self, tenant: str, claim: Claim) -> None:
+        """An attempt, of which every line says whose it is."""
+        record = claim.record
+        with bound(session_id=record.session_id, task_id=record.id, attempt=record.attempt):
+            await self._attempt(tenant, claim)
 
     async def _attempt(self, tenant: str, claim: Claim) -> None:
         """Returns when the attempt is over, however it ended."""

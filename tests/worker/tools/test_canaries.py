@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import logging
 import os
 from collections.abc import AsyncGenerator, Iterator
@@ -15,10 +16,12 @@ from runcast_events.events import Event, IterationStart, ToolCallComplete
 from runcast_service.logging import LineFormatter
 from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.secrets.redaction import REPLACEMENT
+from tests.loglines import parsed
 from tests.worker.conftest import Client, StartWorker
 
 KEY, PASSWORD, MCP = "sk-canary-0123456789", "canary/pass word", "mcp-canary-abcdefgh"
 CANARIES = (KEY, PASSWORD, MCP)
+QUOTED = 'sig"ning\\canary'
 AGENTS = """
 [agents.leaky]
 engine = "demo"
@@ -67,7 +70,7 @@ def log_lines() -> Iterator[io.StringIO]:
     """What a handler of the process writes, as __main__ sets it up."""
     lines = io.StringIO()
     handler = logging.StreamHandler(lines)
-    handler.setFormatter(LineFormatter("%(message)s"))
+    handler.setFormatter(LineFormatter("worker"))
     logging.getLogger().addHandler(handler)
     yield lines
     logging.getLogger().removeHandler(handler)
@@ -76,16 +79,20 @@ def log_lines() -> Iterator[io.StringIO]:
 async def test_what_others_log_is_filtered_while_a_worker_runs(
     start_worker: StartWorker, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library's message, an `extra`, a traceback: whatever of a line holds the secret."""
+    """A library's message, an `extra`, a traceback: whatever of a line holds the secret, also where it is quoted."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("SIGNING_SECRET", QUOTED)
     other = logging.getLogger("somebody.else")
     async with start_worker():
         try:
             raise RuntimeError(f"wrong key {KEY}")
         except RuntimeError:
             other.exception("asked with %s", KEY, extra={"header": f"Bearer {KEY}"})
+        other.error("%s", json.dumps({"signed": QUOTED}))
     assert KEY not in log_lines.getvalue()
-    assert log_lines.getvalue().count(REPLACEMENT) == 3
+    assert log_lines.getvalue().count(REPLACEMENT) == 4
+    *_, quoted = parsed(log_lines.getvalue().splitlines())
+    assert quoted["message"] == json.dumps({"signed": REPLACEMENT})
     other.error("afterwards %s", KEY)
     assert f"afterwards {KEY}" in log_lines.getvalue(), "the handler is as it was"
 

@@ -16,7 +16,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not 0 <= arguments.port <= 65535:
         parser.error(f"--port {arguments.port}: expected 1 to 65535, or 0 for any free one")
-    configure_logging("INFO")
+    configure_logging("INFO", "model")
     # uvicorn calls a response error that a stub of a failing model left incomplete on purpose.
     logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in str(record.msg))
     stub = Stub()

@@ -1,16 +1,19 @@
-"""What this process logs is filtered too, after each line was rendered: a library's own errors may quote a secret."""
+"""What this process logs is filtered too, each line as a whole: a library's own errors may quote a secret. Of our own
+lines each text is filtered before as well, which JSON would quote once more."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from runcast_service.logging import LineFormatter
 from runcast_worker.secrets.redaction import Redactor
 
 
 class _Redacting(logging.Formatter):
     def __init__(self, inner: logging.Formatter, redactor: Redactor) -> None:
         super().__init__()
-        self._inner, self._redactor = inner, redactor
+        self._inner = inner.redacting(redactor.value) if isinstance(inner, LineFormatter) else inner
+        self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
         return self._redactor.whole(self._inner.format(record))
