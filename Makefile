@@ -5,10 +5,10 @@ BIN := .venv/bin
 PACKAGES := libs/events libs/tasks libs/agents libs/service services/api services/worker services/stream-gateway deploy/local
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help setup demo dev model test test-all lint format lock bench clean
+.PHONY: help setup demo dev model test test-all k8s k8s-test lint format lock bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 setup: .venv/ready ## make .venv with everything that runs, tests and checks need
 
@@ -30,10 +30,22 @@ model: setup ## a stub of a model for llm agents on http://127.0.0.1:8090/v1: do
 	@$(BIN)/python -m runcast_local.model $(ARGS)
 
 test: setup lint ## checks and tests; at most 6 minutes on 2 cores
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not full" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not full and not k8s" $(ARGS)
 
 test-all: setup lint ## the same with the full figures
-	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not k8s" $(ARGS)
+
+k8s: setup ## make anew what deploy/k8s takes from routes, alerting rules and dashboards
+	@$(BIN)/python -m deploy.k8s.generator
+
+k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and rules (needs kubectl or kustomize)
+	@$(BIN)/pytest tests/k8s $(ARGS)
+
+# The API's schemas of thirteen releases are 108 MB: not for everybody who sets up.
+.venv-k8s/ready: tests/k8s/requirements.txt
+	@$(PYTHON) -m venv .venv-k8s
+	@.venv-k8s/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps -r $<
+	@touch $@
 
 lint: setup ## ruff and mypy, both strict
 	@$(BIN)/ruff check .
@@ -51,6 +63,8 @@ lock: ## resolve requirements.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	  --no-header --quiet $(foreach p,agents api events gateway local service tasks worker,--no-emit-package runcast-$(p)) \
 	  -o requirements.txt
+	echo 'kubernetes-validate>=1.37' | uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet -o tests/k8s/requirements.txt
 
 clean: ## remove what setup and tests made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-k8s .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -67,9 +67,9 @@ def missing_tests(text: str, known: set[str]) -> set[str]:
 
 
 def missing_targets(text: str, makefile: str) -> set[str]:
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
     code = [*_SPAN.findall(prose(text)), *_FENCE.findall(text)]
-    return {target for part in code for target in re.findall(r"\bmake ([a-z-]+)", part)} - targets
+    return {target for part in code for target in re.findall(r"\bmake ([a-z0-9-]+)", part)} - targets
 
 
 def missing_routes(text: str, templates: Iterable[str]) -> set[str]:

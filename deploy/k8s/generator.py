@@ -18,7 +18,7 @@ Resource = dict[str, Any]
 
 
 def http_route(routes: Routes) -> Resource:
-    """Of the Gateway API. `0s`: no request times out, streams last for an hour; the services have bounds of their own."""
+    """Of the Gateway API. `0s`: no request times out; streams last long, and the services have bounds."""
     rules = [
         {
             "matches": [{"path": {"type": "PathPrefix", "value": prefix}}],
@@ -65,8 +65,8 @@ def prometheus_rule(files: list[Path]) -> Resource:
 
 
 def dashboards(folder: Path, files: list[Path]) -> Resource:
-    """A kustomization of deploy/grafana: a ConfigMap for each dashboard, with the label that Grafana's sidecar looks for.
-    Without a digest in their names: an old one that stays behind would be a second dashboard."""
+    """A kustomization of deploy/grafana: a ConfigMap for each dashboard, with the label for Grafana's sidecar. There is
+    no digest in their names: an old one that stays behind would be a second dashboard."""
     options = {"disableNameSuffixHash": True, "labels": {"grafana_dashboard": "1"}}
     made: Resource = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
     made["generatorOptions"] = options
