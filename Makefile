@@ -39,7 +39,7 @@ k8s: setup ## make anew what deploy/k8s takes from routes, alerting rules and da
 	@$(BIN)/python -m deploy.k8s.generator
 
 k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and rules (needs kubectl or kustomize)
-	@$(BIN)/pytest tests/k8s $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal tests/k8s $(ARGS)
 
 # The API's schemas of thirteen releases are 108 MB: not for everybody who sets up.
 .venv-k8s/ready: tests/k8s/requirements.txt
