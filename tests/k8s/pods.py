@@ -15,6 +15,7 @@ import httpx2
 from runcast_local.store import free_port
 from tests.conftest import wait_until
 from tests.k8s.manifests import Resource, Resources, containers, environment, pod
+from tests.k8s.processes import stop_s
 
 
 @dataclass(slots=True)
@@ -50,8 +51,7 @@ class Pod:
     async def stopped(self) -> float:
         """Seconds from SIGTERM to its end. Fails where the kubelet would have sent SIGKILL."""
         spec = pod(self.workload)["spec"]
-        hook = spec["containers"][0].get("lifecycle", {}).get("preStop", {"sleep": {"seconds": 0}})
-        left_s = spec["terminationGracePeriodSeconds"] - hook["sleep"]["seconds"]
+        left_s = spec["terminationGracePeriodSeconds"] - stop_s(self.workload)
         begun = monotonic()
         os.kill(self.pid, SIGTERM)
         await asyncio.wait_for(self.jail.wait(), left_s)

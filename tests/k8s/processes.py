@@ -26,9 +26,6 @@ GATEWAY_CLOSES_S = 5
 WORKER_MORE_S = 10
 """What the docstring of WorkerSettings.drain_s asks for."""
 
-COMING = frozenset({"runcast_tasks_queued"})
-"""Metrics that are asked for before they are there; an autoscaler falls back as long as they are not."""
-
 
 def of_process(workload: Resource, resources: Resources) -> dict[str, str | None]:
     """The settings that its containers are given, by their names in the settings class."""
@@ -59,17 +56,22 @@ def settings(resources: Resources) -> Iterator[str]:
             yield f"{label(workload)}: {explain(error)}"
 
 
-def needed_s(workload: Resource, resources: Resources) -> float:
-    """How long a process may take from the pod's end to its own, by its own settings."""
+def stop_s(workload: Resource) -> int:
+    """How long its preStop sleeps."""
     hook = pod(workload)["spec"]["containers"][0].get("lifecycle", {}).get("preStop", {"sleep": {"seconds": 0}})
-    stop_s: float = hook["sleep"]["seconds"]
+    seconds: int = hook["sleep"]["seconds"]
+    return seconds
+
+
+def end_s(workload: Resource, resources: Resources) -> float:
+    """How long a process may take from SIGTERM to its end, by its own settings."""
     own = parsed(workload, resources)
     if isinstance(own, WorkerSettings):
-        return stop_s + own.drain_s + WORKER_MORE_S
+        return own.drain_s + WORKER_MORE_S
     if isinstance(own, GatewaySettings):
-        return stop_s + own.drain_s + GATEWAY_CLOSES_S
+        return own.drain_s + GATEWAY_CLOSES_S
     grace_s: float = inspect.signature(serve).parameters["grace_s"].default
-    return stop_s + grace_s + PENDING_TIMEOUT_S
+    return grace_s + PENDING_TIMEOUT_S
 
 
 def grace(resources: Resources) -> Iterator[str]:
@@ -77,8 +79,9 @@ def grace(resources: Resources) -> Iterator[str]:
     proxies to look elsewhere."""
     for workload in ours(resources):
         given_s = pod(workload)["spec"]["terminationGracePeriodSeconds"]
-        if given_s < needed_s(workload, resources):
-            yield f"{label(workload)}: {given_s} s of grace, {needed_s(workload, resources):g} s are needed"
+        needed_s = stop_s(workload) + end_s(workload, resources)
+        if given_s < needed_s:
+            yield f"{label(workload)}: {given_s} s of grace, {needed_s:g} s are needed"
         served = any(port["name"] == "http" for each in containers(workload) for port in each["ports"])
         if served and "preStop" not in pod(workload)["spec"]["containers"][0].get("lifecycle", {}):
             yield f"{label(workload)}: proxies send requests to it when it has ended"
@@ -100,7 +103,7 @@ def scaled_by(resources: Resources) -> Iterator[str]:
             name = metric["pods"]["metric"]["name"]
             if name not in metrics(process):
                 yield f"{label(each)}: {name} is no metric of the {process}"
-    every = COMING.union(*(metrics(process) for process in FOLDERS))
+    every = frozenset().union(*(metrics(process) for process in FOLDERS))
     for each in of(resources, "ScaledObject"):
         for trigger in each["spec"]["triggers"]:
             query = trigger["metadata"]["query"]

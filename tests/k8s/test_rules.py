@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.k8s import hardening, processes, scaling, wiring
-from tests.k8s.manifests import ROOT, Resource, Resources, everything, found, label, matches
+from tests.k8s.manifests import ROOT, Resource, Resources, component, everything, found, label, matches
 from tests.k8s.processes import GATEWAY_CLOSES_S, WORKER_MORE_S
 
 Rule = Callable[[Resources], Iterator[str]]
@@ -166,3 +166,12 @@ def test_the_times_beyond_a_drain_are_those_of_the_code() -> None:
     assert f"grace_s=int(settings.drain_s) + {GATEWAY_CLOSES_S}," in gateway
     assert WORKER_MORE_S == 10
     assert "must wait ten seconds longer than this" in worker
+
+
+def test_the_times_in_the_document_are_those_of_the_manifests(resources: Resources) -> None:
+    """docs/kubernetes.md, how a pod ends: a row for each process."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    for workload in processes.ours(resources):
+        given_s = workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        end_s = processes.end_s(workload, resources)
+        assert f"| {component(workload)} | {processes.stop_s(workload)} s | {end_s:g} s | {given_s} s |" in text

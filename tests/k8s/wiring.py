@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry
+
 from runcast_service.admin import admin_app
 from tests.k8s.manifests import (
     Resource,
@@ -56,7 +58,7 @@ def services(resources: Resources) -> Iterator[str]:
 
 def probes(resources: Resources) -> Iterator[str]:
     """By the admin port, at paths that it answers; liveness never asks for the store, readiness does."""
-    known = {str(getattr(route, "path", "")) for route in admin_app(_never).routes}
+    known = {str(getattr(route, "path", "")) for route in admin_app(_never, CollectorRegistry()).routes}
     asked = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     for workload in workloads(resources):
         for container in containers(workload):
