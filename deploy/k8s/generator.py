@@ -72,7 +72,7 @@ def dashboards(folder: Path, files: list[Path]) -> Resource:
     made["generatorOptions"] = options
     if files:
         made["configMapGenerator"] = [
-            {"name": f"runcast-dashboard-{file.stem}", "files": [str(file.relative_to(folder))]} for file in files
+            {"name": f"{file.stem}-dashboard", "files": [str(file.relative_to(folder))]} for file in files
         ]
     return made
 

@@ -53,9 +53,9 @@ def test_groups_of_all_files_become_one_resource(tmp_path: Path) -> None:
 
 def test_every_dashboard_is_a_config_map_of_its_own(tmp_path: Path) -> None:
     """One alone would soon be larger than a ConfigMap may be."""
-    made = dashboards(tmp_path, [tmp_path / "dashboards" / "api.json", tmp_path / "dashboards" / "gateway.json"])
+    made = dashboards(tmp_path, [tmp_path / "dashboards" / f"runcast-{name}.json" for name in ("api", "gateway")])
     assert made["configMapGenerator"] == [
-        {"name": "runcast-dashboard-api", "files": ["dashboards/api.json"]},
-        {"name": "runcast-dashboard-gateway", "files": ["dashboards/gateway.json"]},
+        {"name": "runcast-api-dashboard", "files": ["dashboards/runcast-api.json"]},
+        {"name": "runcast-gateway-dashboard", "files": ["dashboards/runcast-gateway.json"]},
     ]
     assert "configMapGenerator" not in dashboards(tmp_path, []), "kustomize refuses an empty one"
