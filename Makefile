@@ -59,12 +59,14 @@ format: setup ## what ruff can mend
 bench: setup ## the gateway beside its peers; how to read it, and the other benchmarks: benchmarks/README.md
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 
-lock: ## resolve requirements.txt anew (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	  --no-header --quiet $(foreach p,agents api events gateway local service tasks worker,--no-emit-package runcast-$(p)) \
-	  -o requirements.txt
-	echo 'kubernetes-validate>=1.37' | uv pip compile - --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet -o tests/k8s/requirements.txt
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+  --quiet $(foreach p,agents api events gateway local service tasks worker,--no-emit-package runcast-$(p))
+
+lock: ## resolve requirements.txt anew, and from it what the image installs (needs uv)
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) -c requirements.txt $(wildcard services/*/pyproject.toml) -o deploy/requirements.txt
+	echo hatchling | $(LOCK) -c requirements.txt - -o deploy/requirements-build.txt
+	echo 'kubernetes-validate>=1.37' | $(LOCK) - -o tests/k8s/requirements.txt
 
 clean: ## remove what setup and tests made
 	rm -rf .venv .venv-k8s .pytest_cache .mypy_cache .ruff_cache .hypothesis
