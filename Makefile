@@ -5,7 +5,10 @@ BIN := .venv/bin
 PACKAGES := libs/events libs/tasks libs/agents libs/service services/api services/worker services/stream-gateway deploy/local
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help setup demo dev model test test-all k8s k8s-test lint format lock bench clean
+APART := (compose or k8s)
+# Tests that need more than a bare machine: each has a target.
+
+.PHONY: help setup demo dev model test test-all k8s compose-test k8s-test lint format lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -30,10 +33,10 @@ model: setup ## a stub of a model for llm agents on http://127.0.0.1:8090/v1: do
 	@$(BIN)/python -m runcast_local.model $(ARGS)
 
 test: setup lint ## checks and tests; at most 6 minutes on 2 cores
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not full and not k8s" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not full and not $(APART)" $(ARGS)
 
 test-all: setup lint ## the same with the full figures
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not k8s" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not $(APART)" $(ARGS)
 
 k8s: setup ## make anew what deploy/k8s takes from routes, alerting rules and dashboards
 	@$(BIN)/python -m deploy.k8s.generator
@@ -46,6 +49,9 @@ k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and r
 	@$(PYTHON) -m venv .venv-k8s
 	@.venv-k8s/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps -r $<
 	@touch $@
+
+compose-test: setup ## the stack of deploy/docker-compose.yml: the tour, and every service killed, restarted, replaced
+	@$(BIN)/pytest -m compose -s tests/compose $(ARGS)
 
 lint: setup ## ruff and mypy, both strict
 	@$(BIN)/ruff check .

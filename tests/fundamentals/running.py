@@ -31,8 +31,42 @@ class Block:
     data: Any
 
 
-class Runcast:
-    """A stack in `folder`. `http` talks to its one origin."""
+class FrontDoor:
+    """A client before a running stack, whatever that runs on. `http` talks to its one origin, `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=20)
+
+    def submit(self, task: str, **fields: object) -> dict[str, Any]:
+        """POST /api/tasks; the receipt."""
+        answer = self.http.post("/api/tasks", json={"task": task, **fields})
+        assert answer.status_code == 202, answer.text
+        receipt: dict[str, Any] = answer.json()
+        return receipt
+
+    def watch(self, path: str, cursor: str = "") -> Iterator[Block]:
+        """The blocks of a stream as they come, until it ends or the caller stops taking them."""
+        headers = {"Last-Event-ID": cursor} if cursor else {}
+        with self.http.sse(path, headers=headers) as source:
+            assert source.response.status_code == 200, source.response.read()
+            for block in source:
+                if block.data:  # a block that sets `retry` only is none
+                    yield Block(block.event, block.id, block.json())
+
+    def talk(self, path: str) -> ClientConnection:
+        """A WebSocket, as a context manager."""
+        return connect(self.url.replace("http", "ws", 1) + path, proxy=None)
+
+    def log(self, session_id: str) -> list[str]:
+        """The ids of all events of a session, from the api: what streams are compared with."""
+        page = self.http.get(f"/api/sessions/{session_id}/events", params={"limit": 1000}).json()
+        assert page["next"] is None
+        return [event["id"] for event in page["data"]]
+
+
+class Runcast(FrontDoor):
+    """A stack in `folder`, as processes of this machine."""
 
     def __init__(self, folder: Path) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RUNCAST_")}
@@ -41,7 +75,7 @@ class Runcast:
             StackSettings.model_construct(), Ports.free(), folder, clean | {"RUNCAST_LOG_LEVEL": "WARNING"}
         )
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.http = httpx2.Client(base_url=self._stack.url, trust_env=False, timeout=20)
+        super().__init__(self._stack.url)
 
     @contextmanager
     def up(self) -> Iterator["Runcast"]:
@@ -94,32 +128,6 @@ class Runcast:
         process = self._running.pop(name)
         process.kill()
         process.wait(10)
-
-    def submit(self, task: str, **fields: object) -> dict[str, Any]:
-        """POST /api/tasks; the receipt."""
-        answer = self.http.post("/api/tasks", json={"task": task, **fields})
-        assert answer.status_code == 202, answer.text
-        receipt: dict[str, Any] = answer.json()
-        return receipt
-
-    def watch(self, path: str, cursor: str = "") -> Iterator[Block]:
-        """The blocks of a stream as they come, until it ends or the caller stops taking them."""
-        headers = {"Last-Event-ID": cursor} if cursor else {}
-        with self.http.sse(path, headers=headers) as source:
-            assert source.response.status_code == 200, source.response.read()
-            for block in source:
-                if block.data:  # a block that sets `retry` only is none
-                    yield Block(block.event, block.id, block.json())
-
-    def talk(self, path: str) -> ClientConnection:
-        """A WebSocket, as a context manager."""
-        return connect(self._stack.url.replace("http", "ws", 1) + path, proxy=None)
-
-    def log(self, session_id: str) -> list[str]:
-        """The ids of all events of a session, from the api: what streams are compared with."""
-        page = self.http.get(f"/api/sessions/{session_id}/events", params={"limit": 1000}).json()
-        assert page["next"] is None
-        return [event["id"] for event in page["data"]]
 
 
 def ids(blocks: list[Block]) -> list[str]:
