@@ -37,14 +37,14 @@ def compose_command() -> tuple[str, ...]:
 
 
 class Project:
-    """`url`: its one origin. `password`: of its store. `services`: those of the default profile."""
+    """`url`: its one origin. `password`: of its store. `environ`: what compose is run with."""
 
     def __init__(self) -> None:
         self._command = compose_command()
         self.password = secrets.token_hex(16)
         self.prometheus_port, port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RUNCAST_")},
             "AGENTS_FILE": str(Path(__file__).with_name("agents.toml")),
             "EDGE_PORT": str(port),
@@ -54,10 +54,14 @@ class Project:
             "OPEN_FILES": str(min(100_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
         }
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Compose, for this project. Whoever runs the tests may have a deploy/.env: it is not read."""
+        return (*self._command, "--env-file", str(ENVIRONMENT), "--file", str(FILE), "--project-name", NAME)
+
     def compose(self, *arguments: str, timeout_s: float = COMMAND_S) -> str:
-        """Run compose; what it printed. Whoever runs the tests may have a deploy/.env: it is not read."""
-        files = ("--env-file", str(ENVIRONMENT), "--file", str(FILE), "--project-name", NAME)
-        return run(*self._command, *files, *arguments, timeout_s=timeout_s, env=self._environ)
+        """What it printed."""
+        return run(*self.command, *arguments, timeout_s=timeout_s, env=self.environ)
 
     @contextmanager
     def up(self) -> Iterator["Project"]:
@@ -78,6 +82,10 @@ class Project:
 
     def down(self) -> None:
         self.compose("--profile", "observability", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+
+    def remove_volumes(self, *names: str) -> None:
+        """As if the disk were lost."""
+        run("docker", "volume", "rm", *(f"{NAME}_{name}" for name in names))
 
     def containers(self, service: str) -> list[str]:
         """Ids of its containers, also of those that have ended, in the order of their numbers."""
