@@ -5,13 +5,13 @@ BIN := .venv/bin
 PACKAGES := libs/events libs/tasks libs/agents libs/service services/api services/worker services/stream-gateway deploy/local
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PACKAGES))
 
-APART := (compose or k8s)
+APART := (compose or k8s or monitoring)
 # Tests that need more than a bare machine: each has a target.
 
-.PHONY: help setup demo dev model test test-all k8s compose-test k8s-test lint format lock bench clean
+.PHONY: help setup demo dev model test test-all k8s dashboards compose-test k8s-test monitoring-test lint format lock bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
 
 setup: .venv/ready ## make .venv with everything that runs, tests and checks need
 
@@ -52,6 +52,12 @@ k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and r
 
 compose-test: setup ## the stack of deploy/docker-compose.yml: the tour, and every service killed, restarted, replaced
 	@$(BIN)/pytest -m compose -s tests/compose $(ARGS)
+
+monitoring-test: setup ## dashboards and alerts on a real Prometheus over a real stack; needs Debian's prometheus, 10 minutes
+	@$(BIN)/pytest -m monitoring tests/monitoring $(ARGS)
+
+dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/runcast_dashboards
+	@PYTHONPATH=deploy/grafana $(BIN)/python -m runcast_dashboards
 
 lint: setup ## ruff and mypy, both strict
 	@$(BIN)/ruff check .

@@ -29,8 +29,8 @@ STREAMS = Row(
         ),
         graph(
             "Closed by reason",
-            "gone: the client left. end: its task was over. send_timeout: it took nothing for too long. error and shutdown"
-            " are ours.",
+            "gone: the client left. end: its task was over. send_timeout: it took nothing for too long. error and"
+            " shutdown are ours.",
             "cps",
             Query(rate("runcast_streams_closed_total", "reason", where=CHOSEN), "{{reason}}"),
             stacked=True,
@@ -137,8 +137,8 @@ AUDIT = Row(
     (
         graph(
             "Gaps told, by reason",
-            "trimmed and gone: the client came back too late. unknown_cursor: it came with another log's cursor. rewound:"
-            " the store lost writes.",
+            "trimmed and gone: the client came back too late. unknown_cursor: it came with another log's cursor."
+            " rewound: the store lost writes.",
             "cps",
             Query(or_zero(rate("runcast_gaps_total", "reason", where=CHOSEN), "reason"), "{{reason}}"),
             width=6,
@@ -155,12 +155,13 @@ AUDIT = Row(
         ),
         graph(
             "Audit",
-            "Canary events appended by workers and seen by a gateway run side by side, one of them for each gateway. Lost"
-            " and repeated stay 0.",
+            "Canary events appended by workers and seen by a gateway run side by side, one of them for each gateway."
+            " Lost and repeated stay 0.",
             "cps",
             Query("sum(rate(runcast_canary_appended_total[$__rate_interval]))", "appended"),
             Query(
-                f"sum by (instance) (rate(runcast_canary_seen_total{{{CHOSEN}}}[$__rate_interval]))", "seen {{instance}}"
+                f"sum by (instance) (rate(runcast_canary_seen_total{{{CHOSEN}}}[$__rate_interval]))",
+                "seen {{instance}}",
             ),
             Query(rate("runcast_events_lost_total", where=CHOSEN), "lost"),
             Query(rate("runcast_events_repeated_total", where=CHOSEN), "repeated"),

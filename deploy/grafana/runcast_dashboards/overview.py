@@ -32,8 +32,8 @@ WELL = Row(
         ),
         stat(
             "Canary heard",
-            "How long ago the gateway that is worst off delivered the last event of the canary session. One that grows says"
-            " that some hop between worker and gateway stands still.",
+            "How long ago the gateway that is worst off delivered the last event of the canary session. One that"
+            " grows says that some hop between worker and gateway stands still.",
             "s",
             Query("max(runcast_canary_age_seconds)"),
             warn=30,
@@ -114,8 +114,8 @@ HOPS = Row(
     (
         graph(
             "Where the time goes, p95",
-            "Each hop by itself: accepted → queued → started → appended → delivered. The line that stands out is the hop to"
-            " look at. The canary goes the whole way from a worker's append to a gateway's delivery.",
+            "Each hop by itself: accepted → queued → started → appended → delivered. The line that stands out is the"
+            " hop to look at. The canary goes the whole way from a worker's append to a gateway's delivery.",
             "s",
             Query(quantile(0.95, "runcast_api_request_seconds", where=SUBMIT), "accepted: POST /api/tasks"),
             Query(quantile(0.95, "runcast_task_queue_seconds"), "queued: submit to claim"),
@@ -128,8 +128,8 @@ HOPS = Row(
         ),
         graph(
             "What passes each hop",
-            "Per second. A line that falls while the one above it does not is where things pile up. Delivered counts every"
-            " client.",
+            "Per second. A line that falls while the one above it does not is where things pile up. Delivered counts"
+            " every client.",
             "cps",
             Query(rate("runcast_tasks_accepted_total"), "tasks accepted"),
             Query(rate("runcast_tasks_started_total"), "attempts started"),
@@ -201,8 +201,8 @@ LOSING = Row(
     (
         graph(
             "What clients were told or not told",
-            "Gaps are told to clients, by reason: trimmed and gone come with age, rewound when the store lost writes. Lost"
-            " and repeated are found by the audit, and stay 0.",
+            "Gaps are told to clients, by reason: trimmed and gone come with age, rewound when the store lost writes."
+            " Lost and repeated are found by the audit, and stay 0.",
             "cps",
             Query(rate("runcast_events_lost_total"), "lost"),
             Query(rate("runcast_events_repeated_total"), "repeated"),

@@ -14,9 +14,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`unit`: Grafana's id of it (s, bytes, percentunit, short, cps, currencyUSD …). `warn`, `bad`: from which value on it
-    is coloured so. `width`: of 24. Every panel shows something while the system is well: where nothing is good news, its
-    query says zero (queries.or_zero)."""
+    """`unit`: Grafana's id of it (s, bytes, percentunit, short, cps, currencyUSD …). `warn`, `bad`: from which value on
+    it is coloured so. `width`: of 24. Every panel shows something while the system is well: where nothing is good news,
+    its query says zero (queries.or_zero)."""
 
     title: str
     description: str

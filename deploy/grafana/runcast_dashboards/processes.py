@@ -13,8 +13,8 @@ def loop_lag(service: str = "", width: int = 8) -> Panel:
     buckets = f"rate(runcast_loop_lag_seconds_bucket{_chosen(service)}{PER_INTERVAL}) * {_joined(service)}"
     return graph(
         "Loop lag, p99",
-        "How late the event loop of a process takes up what is due. Above 0.1 s everything that the process does is late:"
-        " it has too much to do, or something blocks it.",
+        "How late the event loop of a process takes up what is due. Above 0.1 s everything that the process does is"
+        " late: it has too much to do, or something blocks it.",
         "s",
         Query(f"histogram_quantile(0.99, sum by (le, service, instance) ({buckets}))", "{{service}} {{instance}}"),
         width=width,

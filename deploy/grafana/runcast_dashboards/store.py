@@ -74,7 +74,8 @@ LOG = Row(
         ),
         graph(
             "Bytes and trims",
-            "Payload appended, and events that left a log at its bound (RUNCAST_LOG_MAX_BYTES, RUNCAST_LOG_MAX_ENTRIES).",
+            "Payload appended, and events that left a log at its bound (RUNCAST_LOG_MAX_BYTES,"
+            " RUNCAST_LOG_MAX_ENTRIES).",
             "short",
             Query(rate("runcast_log_bytes_total"), "bytes per second"),
             Query(rate("runcast_log_trimmed_total"), "events trimmed per second"),
@@ -115,8 +116,8 @@ MEMORY = Row(
         ),
         graph(
             "Stalls",
-            "The last fork: the store answers nobody meanwhile; it grows with memory. Delayed fsyncs: the disk is slower"
-            " than the writes.",
+            "The last fork: the store answers nobody meanwhile; it grows with memory. Delayed fsyncs: the disk is"
+            " slower than the writes.",
             "s",
             Query(f"redis_latest_fork_seconds{{{CHOSEN}}}", "last fork {{instance}}"),
             Query(_each("redis_aof_delayed_fsync"), "delayed fsyncs per second {{instance}}"),

@@ -106,7 +106,9 @@ MODELS = Row(
             "Requests",
             "By model and outcome: ok, or the kind of the fault. A fault that passes is asked again.",
             "cps",
-            Query(rate("runcast_model_request_seconds_count", "model", "outcome", where=CHOSEN), "{{model}} {{outcome}}"),
+            Query(
+                rate("runcast_model_request_seconds_count", "model", "outcome", where=CHOSEN), "{{model}} {{outcome}}"
+            ),
             stacked=True,
         ),
         graph(
@@ -148,7 +150,8 @@ LOSSES = Row(
     (
         graph(
             "Leases lost",
-            "another: somebody took the task over. lapsed: it could not be renewed in time, so the worker stopped itself.",
+            "another: somebody took the task over. lapsed: it could not be renewed in time, so the worker stopped"
+            " itself.",
             "cps",
             Query(or_zero(rate("runcast_leases_lost_total", "reason", where=CHOSEN), "reason"), "{{reason}}"),
             Query(rate("runcast_appends_fenced_total", where=CHOSEN), "appends fenced off"),
@@ -156,8 +159,8 @@ LOSSES = Row(
         ),
         graph(
             "Reaped",
-            "What the reaper did: rung again, requeued from a lost worker, cancelled, poisoned (too many workers vanished"
-            " over it), forgotten (over already).",
+            "What the reaper did: rung again, requeued from a lost worker, cancelled, poisoned (too many workers"
+            " vanished over it), forgotten (over already).",
             "cps",
             Query(or_zero(rate("runcast_tasks_reaped_total", "action", where=CHOSEN), "action"), "{{action}}"),
             width=6,
@@ -172,7 +175,8 @@ LOSSES = Row(
         ),
         graph(
             "Promises on replicas",
-            "Only where RUNCAST_REPLICA_ACKS asks for it. missed: the store acknowledged what its replicas lacked in time.",
+            "Only where RUNCAST_REPLICA_ACKS asks for it. missed: the store acknowledged what its replicas lacked in"
+            " time.",
             "cps",
             Query(or_zero(rate("runcast_replica_acks_total", "outcome"), "outcome"), "{{outcome}}"),
             width=6,

@@ -44,6 +44,8 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        for outcome in ("reached", "missed"):  # shown before the first, so that an alert sees it rise
+            self.replica_acks.labels(outcome)
         self.request_seconds = Histogram(
             "runcast_api_request_seconds",
             "From the request's head to the answer's last byte.",

@@ -5,11 +5,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from time import monotonic, time
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
+from runcast_events.continuity import Reason
 from runcast_events.hub import Hub
 from runcast_gateway import ndjson, sse
 from runcast_service.metrics import ProcessRegistry
@@ -19,6 +20,7 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 DIALECTS = (sse.NAME, ndjson.NAME)
 REASONS = ("gone", "end", "draining", "send_timeout", "error", "shutdown")
+REFUSED = ("process_full", "principal_full")
 MANY = 16
 """Clients of a batch from which on it takes the sockets a while to be written to."""
 
@@ -56,6 +58,10 @@ class Metrics:
             registry=registry,
         )
         self.gaps = Counter("runcast_gaps", "Gaps told to clients, by reason.", ["reason"], registry=registry)
+        for reason in get_args(Reason):  # shown before the first, so that an alert sees it rise
+            self.gaps.labels(reason)
+        for reason in REFUSED:
+            self.refused.labels(reason)
         self.slow = Counter(
             "runcast_streams_slow",
             "Times that a live client's socket was full, and it went back to the log.",

@@ -120,6 +120,14 @@ class Metrics:
             ["action"],
             registry=registry,
         )
+        # An alert looks for what rises: what comes into being with its first count has not risen. So these are 0 first.
+        for counter, values in (
+            (self.leases_lost, ("another", "lapsed")),
+            (self.replica_acks, ("reached", "missed")),
+            (self.reaped, ("rung", "requeued", "cancelled", "poisoned", "forgotten")),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def count_usage(self, model: str, took: Usage) -> None:
         for kind in ("input", "cached", "output"):
