@@ -75,6 +75,7 @@ def create_app(
                     keyspace=keyspace,
                     records=records,
                     hub=hub,
+                    auditor=auditor,
                     connections=connections,
                     metrics=metrics,
                     api=api,

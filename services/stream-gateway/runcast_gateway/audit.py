@@ -38,6 +38,8 @@ class Auditor:
     def __init__(self, connections: Connections, keyspace: Keyspace, metrics: AuditMetrics) -> None:
         self._connections, self._metrics = connections, metrics
         self._keys: SessionKeys = keyspace.session(AUDIT_TENANT, CANARY)
+        self.following = False
+        """Whether it keeps a channel of the hub, which then is no client's."""
         self._cursor: EventId | None = None
         """The last event that was shown."""
         self._compared: EventId | None = None
@@ -56,7 +58,7 @@ class Auditor:
     async def _follow(self) -> None:
         """One stream, to its end."""
         hub = self._connections.hub
-        channel = hub.watch(self._keys)
+        channel, self.following = hub.watch(self._keys), True
         try:
             async with asyncio.timeout(STORE_S):
                 await channel.started()
@@ -66,6 +68,7 @@ class Auditor:
             connection = self._connections.enter(channel, Target(self._keys, CANARY, EVERYTHING), PLAIN, cursor, CANARY)
         except BaseException:
             hub.unwatch(channel)
+            self.following = False
             raise
         sink = Sink(connection, self.see)
         try:
@@ -78,6 +81,7 @@ class Auditor:
                     await self.compare()
         finally:
             sink.abort()
+            self.following = False
 
     def see(self, frames: bytes) -> None:
         """What a client is sent: whole frames."""

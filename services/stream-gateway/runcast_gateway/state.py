@@ -5,6 +5,7 @@ from typing import TypedDict
 from runcast_events.hub import Hub
 from runcast_events.keys import Keyspace
 from runcast_gateway.api import Api
+from runcast_gateway.audit import Auditor
 from runcast_gateway.connections import Connections
 from runcast_gateway.metrics import Metrics
 from runcast_gateway.settings import GatewaySettings
@@ -17,6 +18,7 @@ class State(TypedDict):
     keyspace: Keyspace
     records: Records
     hub: Hub
+    auditor: Auditor
     connections: Connections
     metrics: Metrics
     api: Api

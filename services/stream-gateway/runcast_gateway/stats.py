@@ -18,7 +18,7 @@ async def stats(request: Request) -> dict[str, object]:
         "connections": len(connections),
         "live": connections.live,
         "transports": connections.transports(),
-        "channels": hub.channels,
+        "channels": hub.channels - state["auditor"].following,
         "draining": connections.draining,
         "subscriber": {"connected": hub.subscriber.connected, "reconnects": max(0, hub.subscriber.reconnects)},
         "publications": {"followed": hub.stats.followed, "changed": hub.stats.changed},
