@@ -48,6 +48,12 @@ ASKS_THE_API = {"runcast_gateway.api"}
 """The gateway writes nothing by itself: what its clients want done the api does, and one file asks it."""
 DISTRIBUTIONS = {"pydantic_ai": "pydantic-ai-slim", "pydantic_core": "pydantic", "re2": "google-re2"}
 """Where the import's name is not the distribution's."""
+NAMESPACES = {
+    "opentelemetry": {"opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"},
+}
+"""Where one name is that of several."""
+EXTRA = {"runcast_service.otlp": "otlp"}
+"""Modules that need an extra of their package; nobody imports them before it is asked for by a setting."""
 UNIMPORTED = {"runcast_gateway": {"httptools", "uvloop"}}
 """Declared though nobody imports them: uvicorn takes them where they are installed."""
 
@@ -93,13 +99,14 @@ def wrong_imports(package: str, source: str) -> set[str]:
     return internal | {name for name in imports(source) if never.fullmatch(name)}
 
 
-def distribution(top: str) -> str:
+def distributions(top: str) -> set[str]:
     """What to declare for an import. pydantic pins its own other half exactly."""
-    return DISTRIBUTIONS.get(top, top.replace("_", "-"))
+    return NAMESPACES.get(top, {DISTRIBUTIONS.get(top, top.replace("_", "-"))})
 
 
-def declared(pyproject: str) -> set[str]:
-    dependencies = tomllib.loads(pyproject)["project"]["dependencies"]
+def declared(pyproject: str, extra: str | None = None) -> set[str]:
+    project = tomllib.loads(pyproject)["project"]
+    dependencies = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
     return {re.split(r"[^A-Za-z0-9._-]", dependency)[0] for dependency in dependencies}
 
 
@@ -156,15 +163,25 @@ def test_the_gateway_asks_the_api_in_one_place() -> None:
 @pytest.mark.parametrize("package", FOLDERS)
 def test_a_package_declares_exactly_what_it_imports(package: str) -> None:
     """So that each can be installed alone, and none drags in what it does not use."""
-    used = set().union(*(tops(path.read_text()) for path in modules(package))) - {package}
-    expected = {distribution(top) for top in used} | UNIMPORTED.get(package, set())
-    assert declared((ROOT / FOLDERS[package] / "pyproject.toml").read_text()) == expected
+    pyproject = (ROOT / FOLDERS[package] / "pyproject.toml").read_text()
+    always, of_extras = UNIMPORTED.get(package, set()), {}
+    for path in modules(package):
+        named = set().union(*(distributions(top) for top in tops(path.read_text()) - {package}))
+        if (extra := EXTRA.get(name_of(package, path))) is not None:
+            of_extras[extra] = of_extras.get(extra, set()) | named
+        else:
+            always = always | named
+    assert declared(pyproject) == always
+    assert {extra: declared(pyproject, extra) for extra in of_extras} == {
+        extra: named - always for extra, named in of_extras.items()
+    }
 
 
 def test_declarations_are_read_without_versions_and_extras() -> None:
     """As pip reads them."""
     text = '[project]\ndependencies = ["redis[hiredis]>=5.3,<6", "runcast-events", "arq ~= 0.28"]'
     assert declared(text) == {"redis", "runcast-events", "arq"}
+    assert declared(text + '\n[project.optional-dependencies]\nmore = ["b>=1"]', "more") == {"b"}
 
 
 def too_long(path: str, lines: int) -> bool:

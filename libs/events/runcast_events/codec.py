@@ -12,8 +12,11 @@ from pydantic_core import from_json
 
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import EVENTS, Event
+from runcast_events.states import moves
 
 MAX_PAYLOAD_BYTES = 64 * 1024
+TRACED = frozenset(name for name, move in moves().items() if move.to is not None)
+"""Events that carry the trace."""
 
 # The one text field of an event that may be cut to fit; the whole is kept elsewhere (record, messages).
 _CUTTABLE = {
@@ -39,23 +42,21 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What every event of one writer carries beside its own fields."""
+    """What every event of one writer carries beside its own fields. `traceparent`: of what the writer works in;
+    only events of TRACED carry it: docs/decisions/0021-events-that-move-a-task-carry-its-trace.md."""
 
     session_id: str
     task_id: str | None = None
     attempt: int | None = None
     traceparent: str | None = None
     _tail: bytes = field(init=False, repr=False)
+    _traced_tail: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        fields = {
-            "session_id": self.session_id,
-            "task_id": self.task_id,
-            "attempt": self.attempt,
-            "traceparent": self.traceparent,
-        }
-        tail = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":"))
-        object.__setattr__(self, "_tail", tail[1:-1].encode())
+        fields = {"session_id": self.session_id, "task_id": self.task_id, "attempt": self.attempt}
+        for name, more in (("_tail", {}), ("_traced_tail", {"traceparent": self.traceparent})):
+            given = {k: v for k, v in (fields | more).items() if v is not None}
+            object.__setattr__(self, name, json.dumps(given, separators=(",", ":"))[1:-1].encode())
 
     def encode(self, event: Event, now: datetime | None = None) -> Encoded:
         """The payload of `event`. Raises InvalidEvent when it cannot be made to fit MAX_PAYLOAD_BYTES or holds text
@@ -67,7 +68,9 @@ class Envelope:
             fields = event.__pydantic_serializer__.to_json(event, exclude_unset=True)
         except ValueError as error:
             raise InvalidEvent(f"{event.event_type} cannot be written as JSON: {error}") from error
-        head = b'{"event_type":"%b","timestamp":"%b",%b' % (event.event_type.encode(), timestamp, self._tail)
+        kind = event.event_type
+        tail = self._traced_tail if kind in TRACED else self._tail
+        head = b'{"event_type":"%b","timestamp":"%b",%b' % (kind.encode(), timestamp, tail)
         return head + (b"," + fields[1:] if len(fields) > 2 else b"}")
 
 

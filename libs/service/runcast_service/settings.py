@@ -3,6 +3,7 @@
 The table of all settings: docs/settings.md (a test keeps it complete).
 """
 
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -20,7 +21,14 @@ def _store_url(url: str) -> str:
     return url
 
 
+def _collector_url(url: str) -> str:
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        raise ValueError("OpenTelemetry is not installed: pip install 'runcast-service[otlp]'")
+    return url
+
+
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
+CollectorUrl = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$"), AfterValidator(_collector_url)]
 
 
 def explain(error: ValidationError) -> str:
@@ -52,6 +60,8 @@ class ServiceSettings(BaseSettings):
     """Least level that is logged."""
     log_format: LogFormat = "auto"
     """`json`: a line is an object; `console`: for people; `auto`: that at a terminal, else JSON."""
+    otlp_endpoint: CollectorUrl | None = None
+    """A collector that takes spans by OTLP over HTTP, such as `http://collector:4318`. Unset: nothing is recorded."""
     admin_port: Port = 0
     """Port of /livez, /readyz and /metrics."""
     session_ttl_s: Seconds = 7 * 24 * 3600

@@ -139,7 +139,8 @@ class Control:
     async def _append(
         self, keys: SessionKeys, task_id: str, event: Event, legal: Sequence[str], writes: Sequence[Write] = ()
     ) -> str | None:
-        envelope = Envelope(session_of(task_id), task_id)
+        trace: bytes | None = await self._redis.hget(keys.task(task_id), "traceparent")  # type: ignore[misc]
+        envelope = Envelope(session_of(task_id), task_id, traceparent=None if trace is None else trace.decode())
         try:
             appended = await self._log.append_control(
                 keys, secrets.token_hex(16), [envelope.encode(event)], writes, task_id=task_id, legal=legal

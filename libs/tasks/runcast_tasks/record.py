@@ -27,6 +27,7 @@ _SUMMARY = ["id", "state", "prompt_head", "agent", "model", "attempt", "created_
 class TaskRecord:
     """What the store knows of a task. Times are server ms. `outcome`: the terminal event's payload, decoded.
     `crashes`: attempts whose worker vanished, told apart from `attempt`, which every claim counts.
+    `traceparent`: of the request that submitted it (W3C trace context).
     `after_id`: the id before the task's first event; `terminal_id`: its last. `usage`: of all its attempts so far;
     `tallied`: the same and their iterations and tool calls, as the append script added them up.
     `answer`: the last output that was completed; `iteration`: the last one that began. `approval`: what it waits for
@@ -54,6 +55,7 @@ class TaskRecord:
     answer: str
     iteration: int
     approval: dict[str, object] | None
+    traceparent: str | None
 
 
 USAGE = ("input", "output", "cached", "cost_usd", "unpriced")
@@ -97,6 +99,7 @@ def parse_record(fields: Mapping[str, str]) -> TaskRecord:
         answer=fields.get("answer", ""),
         iteration=int(fields.get("iteration", 0)),
         approval=json.loads(fields["approval"]) if fields["state"] == "waiting_approval" else None,
+        traceparent=fields.get("traceparent"),
         tallied={
             name.removeprefix(TALLIED): float(value) for name, value in fields.items() if name.startswith(TALLIED)
         },

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from runcast_events.codec import Envelope
 from runcast_events.errors import AlreadyTerminal, Gone, IllegalMove
 from runcast_events.events import MessageAdded, SessionCreated, TaskCancelled, TaskQueued
-from runcast_events.ids import check_session_id, new_session_id, new_task_id, session_of
+from runcast_events.ids import check_session_id, new_session_id, new_task_id
 from runcast_events.keys import Keyspace
 from runcast_events.log import AT_REST, EventLog, Write
 from runcast_tasks.errors import NotReplicated, SessionBusy, SessionDeleted
@@ -39,7 +39,7 @@ WITHDRAWN = "too few replicas of the store answered for it"
 @dataclass(frozen=True, slots=True)
 class NewTask:
     """What somebody wants done. `session_id` None: in a new session. `on_busy`: what if the session has a live task;
-    `by`: who wants it, as the end of an interrupted task names them."""
+    `by`: who wants it, as the end of an interrupted task names them; `traceparent`: the trace it belongs to."""
 
     prompt: str
     agent: str
@@ -49,6 +49,7 @@ class NewTask:
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     on_busy: OnBusy = "enqueue"
     by: str = "anonymous"
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     reject SessionBusy (without the ids of the live tasks), and NotReplicated."""
     session_id = new_session_id() if task.session_id is None else check_session_id(task.session_id)
     task_id = new_task_id(session_id)
-    envelope = Envelope(session_id, task_id)
+    envelope = Envelope(session_id, task_id, traceparent=task.traceparent)
     queued = TaskQueued(prompt=task.prompt, agent=task.agent, params=task.params)
     if task.model is not None:
         queued = queued.model_copy(update={"model": task.model})
@@ -97,7 +98,7 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     except IllegalMove:
         await queue.forget(tenant, task_id)
         raise SessionBusy(session_id, []) from None
-    if not appended.replicated and await _withdraw(log, queue, keyspace, tenant, task_id):
+    if not appended.replicated and await _withdraw(log, queue, keyspace, tenant, envelope):
         raise NotReplicated(task_id)
     try:
         await queue.index(tenant, session_id, task_id)
@@ -107,11 +108,11 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
     return Receipt(session_id, task_id, appended.next_task)
 
 
-async def _withdraw(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, task_id: str) -> bool:
+async def _withdraw(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, envelope: Envelope) -> bool:
     """Cancel what cannot be promised, before anybody is rung for it: its client will submit it again. False: somebody
     runs it by now, and a worker that runs a task can tell another store of it."""
-    session_id = session_of(task_id)
-    event = Envelope(session_id, task_id).encode(TaskCancelled(by="runcast", reason=WITHDRAWN))
+    session_id, task_id = envelope.session_id, str(envelope.task_id)
+    event = envelope.encode(TaskCancelled(by="runcast", reason=WITHDRAWN))
     try:
         cancelled = await log.append_control(
             keyspace.session(tenant, session_id), f"withdraw-{task_id}", [event], task_id=task_id, legal=("queued",)
@@ -164,6 +165,8 @@ def _writes(task: NewTask, task_id: str) -> list[Write]:
         "params": json.dumps(task.params, ensure_ascii=False),
         "metadata": json.dumps(task.metadata, ensure_ascii=False),
     }
+    if task.traceparent is not None:
+        record["traceparent"] = task.traceparent
     writes = [*(Write("record", name, value) for name, value in record.items()), message("user", task.prompt, task_id)]
     if task.on_busy == "interrupt":
         request = {"by": task.by, "reason": interruption(task_id)}

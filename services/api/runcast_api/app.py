@@ -17,6 +17,7 @@ from runcast_api.openapi import document_problems
 from runcast_api.schemas import Health
 from runcast_api.settings import ApiSettings
 from runcast_api.state import State
+from runcast_api.tracing import RequestSpans
 from runcast_events.ids import DEFAULT_TENANT
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
@@ -25,6 +26,7 @@ from runcast_events.redis import connect
 from runcast_events.replicas import Replicas
 from runcast_service.access_log import AccessLog
 from runcast_service.admin import Ready, admin_server
+from runcast_service.tracing import tracing
 from runcast_tasks.control import Control
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
@@ -68,6 +70,7 @@ def create_app(settings: ApiSettings, listening: asyncio.Event | None = None) ->
 
     app.add_middleware(BodyLimit, timeout_s=settings.body_timeout_s)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(RequestSpans)
     app.add_middleware(AccessLog)  # added last: the outermost
     return app
 
@@ -126,6 +129,7 @@ async def connected(
             control=Control(events_store, log, keyspace, DEFAULT_TENANT),
             queue=Queue(queue_store, QueueKeys(settings.key_prefix)),
             metrics=metrics,
+            tracer=await stack.enter_async_context(tracing(settings.otlp_endpoint, "api")),
             pending=set(),
         )
         yield state

@@ -176,6 +176,7 @@ class TaskDocument(_Task):
     cancel_reason: str | None
     approval: WaitingCall | None = Field(description="Set while it waits for an approval.")
     usage: Usage = Field(description="Tokens and cost of all its model calls so far; no cost where a price is unknown.")
+    traceparent: str | None = Field(description="The trace of the request that submitted it, by W3C trace context.")
     after_id: str = Field(description="The event id before the task's first: a cursor to replay it from.")
     terminal_id: str | None = Field(description="The event id of its end.", examples=[EVENT_ID])
 
@@ -196,6 +197,7 @@ class TaskDocument(_Task):
                 "cancel_reason": outcome.get("reason"),
                 "approval": record.approval,
                 "usage": record.usage,
+                "traceparent": record.traceparent,
                 "after_id": str(record.after_id),
                 "terminal_id": None if record.terminal_id is None else str(record.terminal_id),
             }

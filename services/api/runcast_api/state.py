@@ -13,6 +13,7 @@ from runcast_api.settings import ApiSettings
 from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog
 from runcast_events.reader import LogReader
+from runcast_service.tracing import Tracer
 from runcast_tasks.control import Control
 from runcast_tasks.queue import Queue
 from runcast_tasks.record import Records
@@ -36,6 +37,7 @@ class State(TypedDict):
     control: Control
     queue: Queue
     metrics: Metrics
+    tracer: Tracer
     pending: set[asyncio.Task[Any]]
 
 

@@ -14,6 +14,7 @@ from runcast_api.schemas import CancelReceipt, CancelRequest, TaskAccepted, Task
 from runcast_api.schemas import TaskSummary as Summary
 from runcast_api.state import ApiState, State, to_the_end
 from runcast_service.problem import Problem, responses
+from runcast_service.tracing import current_span
 from runcast_tasks.control import Cancelled
 from runcast_tasks.errors import SessionBusy, TasksError
 from runcast_tasks.submit import NewTask, Receipt, drop_expired, interruption, submit
@@ -41,7 +42,15 @@ async def tasks_create(body: TaskRequest, response: Response, state: ApiState) -
         raise Problem(422, "unknown_agent", f"unknown agent {agent[:64]!r}: expected one of {known}")
     _check_model(state["agents"][agent], agent, body.model)
     task = NewTask(
-        body.task, agent, body.session_id, body.model, body.params, body.metadata, on_busy=body.on_busy, by=CALLER
+        body.task,
+        agent,
+        body.session_id,
+        body.model,
+        body.params,
+        body.metadata,
+        on_busy=body.on_busy,
+        by=CALLER,
+        traceparent=current_span().traceparent,
     )
     accepted = TaskAccepted.of(await to_the_end(state, accept(state, task)))
     await drop_expired(state["queue_store"], state["queue"], state["records"], state["tenant"])

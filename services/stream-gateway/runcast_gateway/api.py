@@ -10,6 +10,8 @@ from runcast_gateway.command import ApiRequest
 from runcast_service.problem import Problem
 from runcast_service.request_id import HEADER as REQUEST_ID
 from runcast_service.request_id import current_request_id
+from runcast_service.traceparent import HEADER as TRACEPARENT
+from runcast_service.tracing import current_span
 
 TIMEOUT_S = 10.0
 """For all of a command; the api itself gives up on its store sooner."""
@@ -49,6 +51,8 @@ class Api:
         headers = [(b"host", self._url.netloc), (b"content-type", b"application/json"), *asked.headers]
         if request_id := current_request_id():
             headers.append((REQUEST_ID, request_id.encode()))
+        if traceparent := current_span().traceparent:
+            headers.append((TRACEPARENT, traceparent.encode()))
         if authorization is not None:
             headers.append((b"authorization", authorization))
         url = self._url.copy_with(raw_path=asked.path.encode())

@@ -31,6 +31,7 @@ from runcast_gateway.websocket import websocket
 from runcast_service.access_log import AccessLog
 from runcast_service.admin import Ready, admin_server
 from runcast_service.problem import Problem, install_problems
+from runcast_service.tracing import tracing
 from runcast_tasks.record import Records
 
 READ_TIMEOUT_S = 3.0
@@ -67,7 +68,8 @@ def create_app(
             asyncio.create_task(auditor.run(), name="audit"),
         ]
         try:
-            async with hub, admin, Api(settings.api_url) as api:
+            async with hub, admin, Api(settings.api_url) as api, tracing(settings.otlp_endpoint, "gateway") as tracer:
+                connections.tracer = tracer
                 _tune_gc()
                 yield State(
                     settings=settings,

@@ -165,7 +165,8 @@ class Connection(Receiver):
 
     async def _catch_up(self) -> None:
         """From the cursor to where the channel stands, at the client's pace."""
-        replay = Replay(self.group.target, self._connections.reader, self._connections.records, self._begun)
+        registry = self._connections
+        replay = Replay(self.group.target, registry.reader, registry.records, self._begun, registry.tracer)
         ahead = False  # of a client that takes what it is given
         try:
             heard_at = monotonic()

@@ -15,6 +15,7 @@ from runcast_events.reader import LogReader
 from runcast_gateway.connection import Connection
 from runcast_gateway.group import Group
 from runcast_gateway.metrics import Metrics
+from runcast_gateway.replay import UNRECORDED
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.target import Target
 from runcast_gateway.transports.backlog import Backlog
@@ -33,7 +34,7 @@ SLICES = 10
 
 
 class Connections:
-    """The registry. `run` is its one loop. `draining` is set at SIGTERM and never cleared."""
+    """The registry. `run` is its one loop. `draining` is set at SIGTERM and never cleared. `tracer`: of replays."""
 
     def __init__(
         self, settings: GatewaySettings, *, hub: Hub, reader: LogReader, records: Records, metrics: Metrics
@@ -50,6 +51,7 @@ class Connections:
         self._places: Counter[str] = Counter()
         self._taken = 0
         self.draining = False
+        self.tracer = UNRECORDED
 
     def take_place(self, principal: str) -> str | None:
         """A place for one more stream of this caller: taken before anything is waited for, and left once. Returns why

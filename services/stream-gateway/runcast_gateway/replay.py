@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from itertools import accumulate
+from time import time_ns
 from typing import Any
 
 from runcast_events.continuity import Gap, Reason, follows, gap_before
@@ -11,6 +12,7 @@ from runcast_events.ids import EventId
 from runcast_events.reader import FIRST_PAGE, PAGE, PAGE_BYTES, LogReader, RawPage
 from runcast_gateway.batch import Batch
 from runcast_gateway.target import Target
+from runcast_service.tracing import Tracer, current_span
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records
 
@@ -18,6 +20,7 @@ WRITE_BYTES = 256 * 1024
 """About so much is read and written at once: what a client that stops reading can make us hold."""
 
 CAREFUL_PAGE = 256
+UNRECORDED = Tracer()
 SENT = 3
 """Turns of the event loop until what was asked for has left: the task begins, its command is written, it is sent."""
 
@@ -35,9 +38,14 @@ class Step:
 class Replay:
     """One client's way through the log."""
 
-    def __init__(self, target: Target, reader: LogReader, records: Records, begun: bool = False) -> None:
-        """`begun`: the cursor is one that the log once had; else it is a stranger's word."""
+    def __init__(
+        self, target: Target, reader: LogReader, records: Records, begun: bool = False, tracer: Tracer = UNRECORDED
+    ) -> None:
+        """`begun`: the cursor is one that the log once had; else it is a stranger's word, and this the stream's first
+        replay, which is a span."""
         self._target, self._reader, self._records, self._begun = target, reader, records, begun
+        self._tracer = UNRECORDED if begun else tracer
+        self._began_ns, self._events = time_ns(), 0
         self._count = FIRST_PAGE
         self._ahead: tuple[EventId, asyncio.Task[RawPage]] | None = None
 
@@ -56,9 +64,20 @@ class Replay:
         elif page.tail.deleted == batch.cursor:
             batch.ended = True
         self._begun = True
+        self._events += batch.events
         return Step(batch, gap, beyond)
 
     def close(self) -> None:
+        """It has come to its end. The span is made now: none is held open for a client that takes its time."""
+        self._drop_ahead()
+        if self._tracer.records:
+            about: dict[str, str | int] = {"gen_ai.conversation.id": self._target.session_id}
+            if self._target.task_id is not None:
+                about["runcast.task.id"] = self._target.task_id
+            parent = current_span().traceparent or None
+            self._tracer.tell("replay", parent, self._began_ns, {**about, "runcast.events": self._events})
+
+    def _drop_ahead(self) -> None:
         if self._ahead is not None:
             (_, page), self._ahead = self._ahead, None
             page.cancel()
@@ -70,7 +89,7 @@ class Replay:
             (_, coming), self._ahead = self._ahead, None
             page = await coming
         else:
-            self.close()
+            self._drop_ahead()
             page = await self._reader.raw_page(self._target.keys, cursor, self._count)
         self._count = _page_count(page, self._count)
         if ahead and page.raws and page.missing_bytes:

@@ -34,6 +34,7 @@ from runcast_gateway.transports.handover import HANDOVER, Handover
 from runcast_service.access_log import log_access
 from runcast_service.problem import Problem
 from runcast_service.request_id import HEADER, current_request_id, enter_request
+from runcast_service.tracing import follow
 
 HEADERS = {
     "content-type": sse.CONTENT_TYPE,
@@ -52,6 +53,7 @@ OVERLOAD_RETRY_MS = 5000
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     """GET or HEAD of `/stream/sessions/{id}` or `/stream/tasks/{id}`."""
     began, request_id = perf_counter(), enter_request(scope["headers"]).encode()
+    follow(scope["headers"])
     try:
         response = await _answer(scope, receive, send)
     except Problem as problem:

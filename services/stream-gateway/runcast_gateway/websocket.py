@@ -38,6 +38,7 @@ from runcast_gateway.transports.websocket import (
 from runcast_service.access_log import log_access
 from runcast_service.problem import Problem
 from runcast_service.request_id import enter_request
+from runcast_service.tracing import follow
 from runcast_service.websocket import SOCKET, WebSocketProtocol
 
 PATH = "/stream/ws"
@@ -50,6 +51,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     state: State = scope["state"]
     began = perf_counter()
     enter_request(scope["headers"])
+    follow(scope["headers"])
     with ExitStack() as held:
         try:
             begun, principal = await _start(state, scope, held)

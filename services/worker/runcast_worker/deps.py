@@ -16,6 +16,7 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.redis import connect
 from runcast_events.replicas import Replicas
+from runcast_service.tracing import Tracer, tracing
 from runcast_tasks.claim import Claims
 from runcast_tasks.keys import QueueKeys
 from runcast_tasks.queue import Queue
@@ -50,6 +51,7 @@ class Deps:
     metrics: Metrics
     sandbox: Sandbox
     redactor: Callable[[], Redactor]
+    tracer: Tracer
     alerts: Alerts = field(default_factory=Alerts)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     requeue: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,21 +81,23 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:
         with redacted_logging(redactor()):
-            yield Deps(
-                settings=settings,
-                name=name,
-                events=events,
-                queue_redis=queue_redis,
-                keyspace=keyspace,
-                log=EventLog(events, limits, replicas=replicas, observer=metrics.log),
-                queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
-                claims=Claims(events, keyspace, name, settings.lease_ttl_s, renewals),
-                agents=agents,
-                engines=engines,
-                metrics=metrics,
-                sandbox=sandbox,
-                redactor=redactor,
-            )
+            async with tracing(settings.otlp_endpoint, "worker") as tracer:
+                yield Deps(
+                    settings=settings,
+                    name=name,
+                    events=events,
+                    queue_redis=queue_redis,
+                    keyspace=keyspace,
+                    log=EventLog(events, limits, replicas=replicas, observer=metrics.log),
+                    queue=Queue(queue_redis, QueueKeys(settings.key_prefix)),
+                    claims=Claims(events, keyspace, name, settings.lease_ttl_s, renewals),
+                    agents=agents,
+                    engines=engines,
+                    metrics=metrics,
+                    sandbox=sandbox,
+                    redactor=redactor,
+                    tracer=tracer,
+                )
     finally:
         await renewals.aclose()
         await events.aclose()

@@ -10,6 +10,7 @@ from runcast_events.errors import EventsError
 from runcast_events.ids import session_of
 from runcast_events.states import TERMINAL
 from runcast_service.logging import bound
+from runcast_service.tracing import entered
 from runcast_tasks.claim import Claim
 from runcast_tasks.errors import LastChance, LeaseLost, NotFound
 from runcast_tasks.record import Records, TaskRecord
@@ -18,6 +19,7 @@ from runcast_worker.attempt.hint import LATER_S
 from runcast_worker.deps import Deps
 from runcast_worker.metrics import UNKNOWN, since_submit_s
 from runcast_worker.reaper.late import answer_late
+from runcast_worker.spans import attempt_span, tell_outcome
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +60,11 @@ class Runner:
             self._last_chance = False
 
     async def _named(self, tenant: str, claim: Claim) -> None:
-        """An attempt, of which every line says whose it is."""
+        """An attempt, of which every line and span says whose it is."""
         record = claim.record
-        with bound(session_id=record.session_id, task_id=record.id, attempt=record.attempt):
+        agent = record.agent if record.agent in self._deps.agents else UNKNOWN
+        about = bound(session_id=record.session_id, task_id=record.id, attempt=record.attempt)
+        with about, entered(attempt_span(self._deps.tracer, record, agent)):
             await self._attempt(tenant, claim)
 
     async def _attempt(self, tenant: str, claim: Claim) -> None:
@@ -85,6 +89,7 @@ class Runner:
                 metrics.ended.labels(label, outcome).inc()
                 if outcome in TERMINAL:
                     metrics.task_seconds.labels(label, outcome).observe(since_submit_s(record))
+        tell_outcome(outcome)
         logger.info("attempt ends: %s", outcome, extra=about)
         if outcome != "lost":
             await self._pass_on(tenant, record, outcome, last)

@@ -14,7 +14,6 @@ from time import monotonic
 
 from runcast_agents import Agent
 from runcast_events.answer import Appended
-from runcast_events.codec import Envelope
 from runcast_events.events import (
     ENGINE_EVENTS,
     Event,
@@ -41,6 +40,7 @@ from runcast_worker.attempt.writer import Writer
 from runcast_worker.deps import Deps
 from runcast_worker.engines import EngineError, HandOver, Saved
 from runcast_worker.metrics import since_submit_s
+from runcast_worker.spans import attempt_envelope
 from runcast_worker.workspace import Workspace, open_workspace
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Attempt:
     def __init__(self, deps: Deps, tenant: str, claim: Claim) -> None:
         self._deps, self._tenant, self._claim = deps, tenant, claim
         self._record = claim.record
-        self._envelope = Envelope(claim.record.session_id, claim.record.id, claim.record.attempt)
+        self._envelope = attempt_envelope(claim.record)
         self._publisher = Publisher(deps.log, claim.hold, self._envelope)
         self._writer = Writer(self._publisher, self._envelope, claim.record)
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back

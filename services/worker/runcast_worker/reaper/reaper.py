@@ -123,7 +123,7 @@ class Reaper:
         if not isinstance(event, TaskRequeued):
             before, unchanged = await close_left_open(self._deps, keys, record)
             events, writes = [*before, event], [*writes, unchanged]
-        envelope = Envelope(record.session_id, record.id, record.attempt)
+        envelope = Envelope(record.session_id, record.id, record.attempt, record.traceparent)
         try:
             appended = await self._deps.log.append_control(
                 keys,

@@ -15,6 +15,7 @@ from runcast_tasks.outputs import Outputs
 from runcast_worker.engines import HandOver
 from runcast_worker.metrics import MCP, UNKNOWN, Metrics
 from runcast_worker.secrets.redaction import Redactor
+from runcast_worker.spans import in_tool_span
 from runcast_worker.toolbox.approvals import Approvals
 from runcast_worker.toolbox.journal import Journal
 from runcast_worker.toolbox.telling import Telling
@@ -151,7 +152,8 @@ class Toolbox:
                 await self._acknowledged()
                 pieces: asyncio.Queue[Event | None] = asyncio.Queue(PIECES)
                 run = partial(self._run, name, arguments, iteration, call_id, pieces)
-                running = asyncio.create_task(self._guarded(run, name, call_id))
+                guarded = partial(self._guarded, run, name, call_id)
+                running = asyncio.create_task(in_tool_span(about["tool_name"], call_id, guarded))
                 running.set_name(f"tool {name[:SHOWN_CHARS]}")
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)

@@ -15,12 +15,14 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.settings import ModelSettings
 
 from runcast_events.events import IterationReset, TokenUsage, Usage
+from runcast_service.tracing import current_span, entered
 from runcast_worker.engines import EngineError, EngineTask
 from runcast_worker.engines.llm.faults import Fault, fault_in, fault_of
 from runcast_worker.engines.llm.history import History
 from runcast_worker.engines.llm.outbox import Outbox
 from runcast_worker.engines.llm.parts import Parts, TooLong
 from runcast_worker.engines.llm.silence import bounded_silence
+from runcast_worker.spans import model_span, model_usage
 from runcast_worker.usage import total
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,11 @@ class Asking:
             name = self._models[0]
             parts = Parts(iteration, self._attempt, ask, self._outbox)
             began = monotonic()
-            response, took, fault = await self._once(iteration, name, history, offered, parts)
+            with entered(model_span(name)) as span:
+                response, took, fault = await self._once(iteration, name, history, offered, parts)
+                span.set(model_usage(took))
+                if fault is not None:
+                    span.fail(fault.kind)
             outcome = "ok" if fault is None else fault.kind
             self._metrics.model_seconds.labels(name, outcome).observe(monotonic() - began)
             usage = total((usage, took))
@@ -106,6 +112,7 @@ class Asking:
         began, silent = monotonic(), True
         try:
             model = await self._get(name)
+            current_span().set({"gen_ai.provider.name": model.system})
             async with (
                 bounded_silence(self._limits.silence_s) as silence,
                 model_request_stream(
