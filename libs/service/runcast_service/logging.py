@@ -24,7 +24,7 @@ LogFormat = Literal["auto", "json", "console"]
 
 MAX_CHARS, TRACEBACK_CHARS = 2 * 1024, 8 * 1024
 """Of a field; of a longer one its head and its tail are kept. Container runtimes cut a line at 16 KiB."""
-NOISY = ("arq", "asyncio", "httpx2", "mcp", "opentelemetry", "uvicorn.access", "uvicorn.error")
+NOISY = ("arq", "asyncio", "httpx2", "mcp", "opentelemetry", "urllib3", "uvicorn.access", "uvicorn.error")
 _PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 QUEUE = 4096
 """Spans that wait, some KB each."""
 BATCH, EVERY_MS = 512, 1000
-EXPORT_S = 5.0
+EXPORT_S = 2.0
 """For one batch, with what is tried again."""
 CLOSE_S = 1.5
 """At the end of a process, which somebody may be waiting to kill."""

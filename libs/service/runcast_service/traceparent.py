@@ -1,6 +1,7 @@
 """The trace context of W3C, as one header carries it: https://www.w3.org/TR/trace-context/. Pure.
 
-`00-<trace id, 32 hex>-<span id, 16 hex>-<flags, 2 hex>`. The last bit of the flags: the caller has it recorded."""
+`00-<trace id, 32 hex>-<span id, 16 hex>-<flags, 2 hex>`. The last bit of the flags: the caller has it recorded;
+the one before: the trace id is random."""
 
 import re
 import secrets
@@ -13,7 +14,7 @@ _NOBODY = (b"0" * 32, b"0" * 16)
 
 def new_traceparent() -> str:
     """Of a trace that begins here, to be recorded by whoever records."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-03"
 
 
 def read_traceparent(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
@@ -25,7 +26,7 @@ def read_traceparent(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     version, trace, span, flags, more = found.groups()
     if version == b"ff" or (version == b"00" and more) or trace == _NOBODY[0] or span == _NOBODY[1]:
         return None
-    return f"00-{trace.decode()}-{span.decode()}-{'01' if int(flags, 16) & 1 else '00'}"
+    return f"00-{trace.decode()}-{span.decode()}-{int(flags, 16) & 3:02x}"
 
 
 def trace_id(traceparent: str) -> str:
