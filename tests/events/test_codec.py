@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +15,7 @@ from runcast_events.codec import MAX_PAYLOAD_BYTES, Envelope, decode, with_id
 from runcast_events.entry import UndecodableEntry, decode_entry, decode_publication, raw_entries
 from runcast_events.errors import InvalidEvent
 from runcast_events.events import EVENTS, Event, LogLost, Output, OutputComplete, TokenUsage, ToolCallComplete
+from runcast_events.states import moves
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
@@ -165,3 +167,15 @@ def test_an_entry_is_the_same_whether_it_is_decoded_or_not() -> None:
         assert raw_entries([raw]) == [decode_entry(raw).raw]
     with pytest.raises(UndecodableEntry):
         raw_entries([[b"9-1", [b"x", b"y"]]])
+
+
+def test_events_that_move_a_task_carry_its_trace_and_no_others() -> None:
+    """What there is most of is as long as without one."""
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced, plain = Envelope("s1", "s1.aaaaaaaaaa", 1, traceparent), Envelope("s1", "s1.aaaaaaaaaa", 1)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for name, move in moves().items():
+        event = EVENTS[name].model_construct()
+        with_it, without = (json.loads(each.encode(event, now).payload) for each in (traced, plain))
+        assert with_it.pop("traceparent", None) == (None if move.to is None else traceparent), name
+        assert with_it == without

@@ -64,6 +64,20 @@ async def standing_in(redis_url: str, **options: object) -> AsyncIterator[tuple[
             api.go.set()
 
 
+async def test_a_command_is_part_of_the_request_that_opened_its_socket(redis_url: str) -> None:
+    """The api logs it under the same id, and what it leads to is in the same trace."""
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with standing_in(redis_url) as (api, gateway):
+        for headers in ({"traceparent": traceparent, "X-Request-Id": "mine"}, {"traceparent": "none"}):
+            client = Talk(gateway.base, SESSION, headers=headers)
+            async with client.connected():
+                await client.ask(request_id="1", type="submit", task="hello")
+    (_, first, _), (_, second, _) = api.asked
+    assert (first["traceparent"], first["x-request-id"]) == (traceparent, "mine")
+    assert "traceparent" not in second
+    assert len(second["x-request-id"]) == 16
+
+
 async def test_a_task_is_submitted_and_cancelled_over_one_socket(redis: Redis, gateway: Gateway) -> None:
     """Its events come over the same one; the answers are the api's own."""
     client = Talk(gateway.base, SESSION)

@@ -15,6 +15,7 @@ QUERY, HEADER, COOKIE = "canary-of-a-query", "canary-of-a-header", "canary-of-a-
 PROMPT, ARGUMENT, RESULT, ANSWER = "canary prompt", "canary argument", "canary result", "canary answer"
 CANARIES = (PASSWORD, KEY, QUERY, HEADER, COOKIE, PROMPT, ARGUMENT, RESULT, ANSWER)
 HEADERS = {"Authorization": f"Bearer {HEADER}", "Cookie": f"session={COOKIE}", "X-Request-Id": "followed"}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 async def test_all_of_a_task_is_found_and_nothing_secret_is_in_any_line(
@@ -28,7 +29,8 @@ async def test_all_of_a_task_is_found_and_nothing_secret_is_in_any_line(
     url = redis_url.replace("redis://", f"redis://default:{PASSWORD}@")
     environ = {"OPENAI_API_KEY": KEY}
     async with running(tmp_path, url, base_url, environ, log_level="DEBUG") as services:
-        task_id = (await services.submit(PROMPT, HEADERS, session_id="s1"))["task_id"]
+        traceparent = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        task_id = (await services.submit(PROMPT, HEADERS | traceparent, session_id="s1"))["task_id"]
         shown = await services.events(task_id)
         for client, path in ((services.api, f"/api/tasks/{task_id}"), (services.gateway, f"/stream/tasks/{task_id}")):
             await client.get(f"{path}?access_token={QUERY}", headers=HEADERS)
@@ -44,9 +46,9 @@ async def test_all_of_a_task_is_found_and_nothing_secret_is_in_any_line(
         text = "\n".join(written)
         assert not [canary for canary in CANARIES if canary in text], name
     (accepted,) = [each for each in parsed(lines["api"]) if each.get("route") == "/api/tasks"]
-    assert (accepted["request_id"], accepted["status"]) == ("followed", 202)
+    assert (accepted["request_id"], accepted["trace_id"], accepted["status"]) == ("followed", TRACE, 202)
     of_attempt = [each for each in parsed(lines["worker"]) if each.get("task_id") == task_id]
-    assert {(each["session_id"], each["attempt"]) for each in of_attempt} == {("s1", 1)}
+    assert {(each["session_id"], each["attempt"], each["trace_id"]) for each in of_attempt} == {("s1", 1, TRACE)}
     assert [each["message"] for each in of_attempt if each["level"] != "debug"] == [
         "attempt begins",
         "attempt ends: complete",
