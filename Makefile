@@ -76,7 +76,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 
 lock: ## resolve requirements.txt anew, and from it what the image installs (needs uv)
 	$(LOCK) pyproject.toml -o requirements.txt
-	$(LOCK) -c requirements.txt $(wildcard services/*/pyproject.toml) -o deploy/requirements.txt
+	$(LOCK) -c requirements.txt --extra otlp $(wildcard services/*/pyproject.toml) libs/service/pyproject.toml -o deploy/requirements.txt
 	echo hatchling | $(LOCK) -c requirements.txt - -o deploy/requirements-build.txt
 	echo 'kubernetes-validate>=1.37' | $(LOCK) - -o tests/k8s/requirements.txt
 
