@@ -13,10 +13,15 @@ CONTAINER = {
     "capabilities": {"drop": ["ALL"]},
 }
 POD = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+ENFORCE = "pod-security.kubernetes.io/enforce"
+OPENING = {"seccompProfile", "appArmorProfile", "procMount", "privileged"}
+"""What a container may have that makes it less closed in than its pod."""
 
 
 def closed_in(resources: Resources) -> Iterator[str]:
-    """No root, no privileges, a root that cannot be written, the default filter of system calls, a memory limit."""
+    """No root, no privileges, a root that cannot be written, the default filter of system calls, a memory limit; a
+    container opens none of it again unless the namespace allows it."""
+    levels = [each["metadata"].get("labels", {}).get(ENFORCE) for each in of(resources, "Namespace")]
     for workload in workloads(resources):
         context = pod(workload)["spec"].get("securityContext", {})
         if context != context | POD:
@@ -25,6 +30,8 @@ def closed_in(resources: Resources) -> Iterator[str]:
             own = container.get("securityContext", {})
             if own != own | CONTAINER:
                 yield f"{label(workload)}: the container's securityContext lacks some of {CONTAINER}"
+            if levels != ["privileged"] and own.keys() & OPENING:
+                yield f"{label(workload)}: opens {sorted(own.keys() & OPENING)} in a namespace that is {levels}"
             resources_ = container.get("resources", {})
             if "memory" not in resources_.get("limits", {}) or not {"cpu", "memory"} <= set(resources_["requests"]):
                 yield f"{label(workload)}: memory without a limit, or nothing requested"

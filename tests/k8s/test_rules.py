@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.k8s import hardening, processes, scaling, wiring
+from tests.k8s import hardening, processes, scaling, traffic, wiring
 from tests.k8s.manifests import ROOT, Resource, Resources, component, everything, found, label, matches
 from tests.k8s.processes import GATEWAY_CLOSES_S, WORKER_MORE_S
 
 Rule = Callable[[Resources], Iterator[str]]
-RULES: tuple[Rule, ...] = (*wiring.RULES, *processes.RULES, *hardening.RULES, *scaling.RULES)
+RULES: tuple[Rule, ...] = (*wiring.RULES, *traffic.RULES, *processes.RULES, *hardening.RULES, *scaling.RULES)
 GONE = object()
 """For `changed`: without this key."""
 
@@ -35,12 +35,12 @@ BAD: list[tuple[Rule, str, str, object]] = [
     (wiring.probes, WORKER, f"{MAIN}.readinessProbe.httpGet.path", "/healthz"),
     (wiring.probes, GATEWAY, f"{MAIN}.startupProbe.httpGet.port", "http"),
     (wiring.probes, GATEWAY, f"{MAIN}.livenessProbe", GONE),
-    (wiring.policies, "NetworkPolicy/entrance-to-api", "spec.ingress.0.ports.0.port", 8082),
-    (wiring.policies, "NetworkPolicy/gateway-out-to-api", "spec.egress.0.ports.0.port", 80),
-    (wiring.policies, "NetworkPolicy/gateway-out-to-api", "spec.egress.0.ports", GONE),
-    (wiring.policies, "NetworkPolicy/out-to-store", "spec.egress.0.to.0.podSelector.matchLabels.x", "y"),
-    (wiring.policies, "NetworkPolicy/into-store", "spec.ingress.0.from.0.podSelector.matchLabels.x", "y"),
-    (wiring.policies, "NetworkPolicy/scrape-of-worker", "spec.podSelector.matchLabels.x", "y"),
+    (traffic.policies, "NetworkPolicy/entrance-to-api", "spec.ingress.0.ports.0.port", 8082),
+    (traffic.policies, "NetworkPolicy/gateway-out-to-api", "spec.egress.0.ports.0.port", 80),
+    (traffic.policies, "NetworkPolicy/gateway-out-to-api", "spec.egress.0.ports", GONE),
+    (traffic.policies, "NetworkPolicy/out-to-store", "spec.egress.0.to.0.podSelector.matchLabels.x", "y"),
+    (traffic.policies, "NetworkPolicy/into-store", "spec.ingress.0.from.0.podSelector.matchLabels.x", "y"),
+    (traffic.policies, "NetworkPolicy/scrape-of-worker", "spec.podSelector.matchLabels.x", "y"),
     (wiring.selectors, WORKER, "spec.selector.matchLabels", {"app.kubernetes.io/name": "runcast"}),
     (wiring.selectors, API, f"{POD}.topologySpreadConstraints.1.labelSelector.matchLabels.x", "y"),
     (wiring.selectors, "PodDisruptionBudget/runcast-api", "spec.selector.matchLabels", {}),
@@ -63,6 +63,14 @@ BAD: list[tuple[Rule, str, str, object]] = [
     (wiring.backends, "HTTPRoute/runcast", "spec.rules.0.timeouts", GONE),
     (wiring.backends, "Ingress/runcast", "spec.rules.0.http.paths.1.backend.service.port.number", 80),
     (wiring.backends, "ConfigMap/runcast-gateway", "data.RUNCAST_API_URL", "http://runcast-api:8080"),
+    (traffic.talks, "NetworkPolicy/gateway-into-api", "spec.ingress", []),
+    (traffic.talks, "NetworkPolicy/gateway-out-to-api", "spec.podSelector.matchLabels", {"x": "y"}),
+    (traffic.talks, "NetworkPolicy/out-to-store", "spec.podSelector.matchExpressions.0.values", ["api", "gateway"]),
+    (traffic.talks, "NetworkPolicy/scrape-of-api", "spec.ingress.0.from.0.namespaceSelector", {}),
+    (traffic.talks, "NetworkPolicy/entrance-to-api", "spec.ingress.0.from.0.namespaceSelector", {}),
+    (traffic.talks, "NetworkPolicy/entrance-to-gateway", "spec.ingress.0.ports.0.port", 9102),
+    (traffic.talks, "NetworkPolicy/scrape-of-worker", "spec.ingress", []),
+    (traffic.stores, "StatefulSet/runcast-store", "spec.template.metadata.labels", {}),
     (processes.settings, "ConfigMap/runcast-gateway", "data.RUNCAST_DRAIN", "30"),
     (processes.settings, "ConfigMap/runcast-api", "data.RUNCAST_DRAIN_S", "30"),
     (processes.settings, "ConfigMap/runcast-worker", "data.RUNCAST_MAX_JOBS", "many"),
@@ -85,6 +93,7 @@ BAD: list[tuple[Rule, str, str, object]] = [
     (hardening.closed_in, WORKER, f"{MAIN}.securityContext.capabilities", {"drop": ["NET_RAW"]}),
     (hardening.closed_in, WORKER, f"{MAIN}.securityContext.readOnlyRootFilesystem", GONE),
     (hardening.closed_in, "StatefulSet/runcast-store", f"{MAIN}.securityContext", GONE),
+    (hardening.closed_in, WORKER, f"{MAIN}.securityContext.seccompProfile", {"type": "Unconfined"}),
     (hardening.closed_in, WORKER, f"{MAIN}.resources.limits", {}),
     (hardening.no_tokens, "ServiceAccount/runcast-worker", "automountServiceAccountToken", GONE),
     (hardening.no_tokens, WORKER, f"{POD}.automountServiceAccountToken", True),

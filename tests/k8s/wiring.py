@@ -74,38 +74,6 @@ async def _never() -> str | None:
     raise AssertionError("only the routes are asked for")
 
 
-def policies(resources: Resources) -> Iterator[str]:
-    """A NetworkPolicy selects pods that are there, and opens ports that they have."""
-    for policy in of(resources, "NetworkPolicy"):
-        spec = policy["spec"]
-        closed = selected(spec["podSelector"], resources)
-        if not closed:
-            yield f"{label(policy)}: selects nothing"
-        for rule in spec.get("ingress", []):
-            yield from _opened(policy, rule, closed)
-            if any(others == [] for others in _others(rule["from"], resources)):
-                yield f"{label(policy)}: lets nobody in"
-        for rule in spec.get("egress", []):
-            for others in _others(rule["to"], resources):
-                yield from _opened(policy, rule, others)
-                if not others:
-                    yield f"{label(policy)}: leads to nothing"
-
-
-def _opened(policy: Resource, rule: Resource, behind: list[Resource]) -> Iterator[str]:
-    opened = {port["port"] for port in rule.get("ports", [])}
-    if not opened:
-        yield f"{label(policy)}: opens all ports"
-    for workload in behind:
-        if opened - set(container_ports(workload).values()):
-            yield f"{label(policy)}: {sorted(opened)} are not ports of {label(workload)}"
-
-
-def _others(peers: list[Resource], resources: Resources) -> list[list[Resource]]:
-    """For each peer that is a pod of ours: the workloads that it fits."""
-    return [selected(p["podSelector"], resources) for p in peers if "podSelector" in p and "namespaceSelector" not in p]
-
-
 def selectors(resources: Resources) -> Iterator[str]:
     """A workload selects its own pods alone; budgets, spreads and monitors select some; what scales has a target."""
     names = {label(each) for each in workloads(resources)}
@@ -183,4 +151,4 @@ def _urls(resources: Resources) -> Iterator[tuple[str, str]]:
                 yield name, value
 
 
-RULES = (ports, services, probes, policies, selectors, references, backends)
+RULES = (ports, services, probes, selectors, references, backends)
