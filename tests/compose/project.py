@@ -112,6 +112,10 @@ class Project:
         done = subprocess.run(["docker", "logs", container], capture_output=True, timeout=COMMAND_S, check=True)
         return (done.stdout + done.stderr).decode(errors="replace")
 
+    def inside(self, container: str, script: str) -> str:
+        """What a script says in it, by the container's own user."""
+        return run("docker", "exec", container, "sh", "-c", script).strip()
+
     def crash(self, container: str) -> None:
         """SIGKILL from outside, as the kernel's. Docker then restarts it, which it does not after `docker kill`."""
         pid = str(self.state(container)["Pid"])

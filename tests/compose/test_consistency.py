@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from runcast_agents import load_agents
 from runcast_api.settings import ApiSettings
 from runcast_gateway.settings import GatewaySettings
-from runcast_local.edge import INDEX
+from runcast_local.edge import INDEX, LOOPBACK_NAMES
 from runcast_local.routes import load_routes
 from runcast_service.admin import admin_app
 from runcast_service.server import SideServer
@@ -70,7 +70,7 @@ def test_ports_are_the_same_everywhere() -> None:
     assert environments["gateway"]["RUNCAST_API_URL"] == f"http://api:{PORTS['api']}"
     upstreams = dict(re.findall(r"set \$(\w+) (\S+);", NGINX))
     assert upstreams == {name: f"http://{name}:{port}" for name, port in PORTS.items()}
-    (listens,) = re.findall(r"listen (\d+)", NGINX)
+    (listens,) = set(re.findall(r"listen (\d+)", NGINX))
     assert SERVICES["edge"]["ports"][0].endswith(f":{listens}")
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     scraped = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs}
@@ -130,6 +130,12 @@ def test_nginx_asks_whom_the_table_of_routes_says() -> None:
         expected |= {"/": service} if prefix == "/" else {f"= {prefix}": service, f"{prefix}/": service}
     assert locations(NGINX) == expected
     assert locations(NGINX.replace("location = /stream {", "location = /streams {")) != expected
+
+
+def test_the_edge_answers_to_the_names_of_the_local_one() -> None:
+    """Any other may be a stranger's page, whose name leads here."""
+    (names,) = re.findall(r"^server_name (.*);$", (DEPLOY / "nginx" / "names.conf").read_text(), re.MULTILINE)
+    assert set(names.split()) == LOOPBACK_NAMES - {"::1"}
 
 
 def test_nginx_lets_streams_flow() -> None:
