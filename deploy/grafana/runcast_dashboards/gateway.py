@@ -23,9 +23,7 @@ STREAMS = Row(
             "Many opened with few open: clients that do not stay. Refused: too many streams, or the gateway drains.",
             "cps",
             Query(rate("runcast_streams_opened_total", "kind", where=CHOSEN), "opened: {{kind}}"),
-            Query(
-                or_zero(rate("runcast_streams_refused_total", "reason", where=CHOSEN), "reason"), "refused: {{reason}}"
-            ),
+            Query(rate("runcast_streams_refused_total", "reason", where=CHOSEN), "refused: {{reason}}"),
         ),
         graph(
             "Closed by reason",
@@ -140,7 +138,7 @@ AUDIT = Row(
             "trimmed and gone: the client came back too late. unknown_cursor: it came with another log's cursor."
             " rewound: the store lost writes.",
             "cps",
-            Query(or_zero(rate("runcast_gaps_total", "reason", where=CHOSEN), "reason"), "{{reason}}"),
+            Query(rate("runcast_gaps_total", "reason", where=CHOSEN), "{{reason}}"),
             width=6,
         ),
         graph(

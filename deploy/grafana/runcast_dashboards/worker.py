@@ -153,7 +153,7 @@ LOSSES = Row(
             "another: somebody took the task over. lapsed: it could not be renewed in time, so the worker stopped"
             " itself.",
             "cps",
-            Query(or_zero(rate("runcast_leases_lost_total", "reason", where=CHOSEN), "reason"), "{{reason}}"),
+            Query(rate("runcast_leases_lost_total", "reason", where=CHOSEN), "{{reason}}"),
             Query(rate("runcast_appends_fenced_total", where=CHOSEN), "appends fenced off"),
             width=6,
         ),
@@ -162,7 +162,7 @@ LOSSES = Row(
             "What the reaper did: rung again, requeued from a lost worker, cancelled, poisoned (too many workers"
             " vanished over it), forgotten (over already).",
             "cps",
-            Query(or_zero(rate("runcast_tasks_reaped_total", "action", where=CHOSEN), "action"), "{{action}}"),
+            Query(rate("runcast_tasks_reaped_total", "action", where=CHOSEN), "{{action}}"),
             width=6,
         ),
         graph(
@@ -178,7 +178,7 @@ LOSSES = Row(
             "Only where RUNCAST_REPLICA_ACKS asks for it. missed: the store acknowledged what its replicas lacked in"
             " time.",
             "cps",
-            Query(or_zero(rate("runcast_replica_acks_total", "outcome"), "outcome"), "{{outcome}}"),
+            Query(rate("runcast_replica_acks_total", "outcome"), "{{outcome}}"),
             width=6,
         ),
     ),
