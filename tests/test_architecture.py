@@ -44,7 +44,7 @@ NEVER = {
 }
 """What a part never does, as far as imports tell: the gateway does not write, the api does not stream."""
 ARQ = {"runcast_tasks.queue", "runcast_worker.doorbell"}
-ASKS_THE_API = {"runcast_gateway.api"}
+ASKS_THE_API = {"runcast_gateway.commands.api"}
 """The gateway writes nothing by itself: what its clients want done the api does, and one file asks it."""
 DISTRIBUTIONS = {"pydantic_ai": "pydantic-ai-slim", "pydantic_core": "pydantic", "re2": "google-re2"}
 """Where the import's name is not the distribution's."""

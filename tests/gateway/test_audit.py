@@ -15,9 +15,9 @@ from runcast_events.ids import AUDIT_TENANT, CANARY, DEFAULT_TENANT
 from runcast_events.keys import Keyspace
 from runcast_events.reader import LogReader
 from runcast_gateway.audit import Auditor
-from runcast_gateway.connections import Connections
 from runcast_gateway.metrics import AuditMetrics, Metrics
 from runcast_gateway.settings import GatewaySettings
+from runcast_gateway.streams.connections import Connections
 from runcast_tasks.record import Records
 from runcast_worker.canary import Canary
 from runcast_worker.deps import Deps

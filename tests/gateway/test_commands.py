@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from runcast_events.log import EventLog
-from runcast_gateway.conversation import WAITING
+from runcast_gateway.commands.conversation import WAITING
 from runcast_local.store import free_port
 from runcast_service.server import SideServer
 from tests.attempts import claim, entries, requests, submit

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast_events.ids import START, EventId
-from runcast_gateway.cursor import Filter, parse_cursor, parse_filter
+from runcast_gateway.routes.cursor import Filter, parse_cursor, parse_filter
 from runcast_service.problem import Problem
 
 

@@ -14,7 +14,7 @@ from tests.conftest import wait_until
 from tests.gateway.running import Client, running_gateway
 from tests.gateway.talking import Talk
 
-STREAMS = "runcast_gateway.connections"
+STREAMS = "runcast_gateway.streams.connections"
 
 
 def said(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.publisher import Publisher
 from runcast_events.reader import LogReader
-from runcast_gateway.batch import portions
-from runcast_gateway.cursor import EVERYTHING
-from runcast_gateway.replay import WRITE_BYTES, Replay
-from runcast_gateway.target import Target
+from runcast_gateway.routes.cursor import EVERYTHING
+from runcast_gateway.streams.batch import portions
+from runcast_gateway.streams.replay import WRITE_BYTES, Replay
+from runcast_gateway.streams.target import Target
 from runcast_tasks.record import Records
 from tests.attempts import claim, entries, session_keys, submit
 from tests.conftest import wait_until
@@ -111,7 +111,7 @@ async def test_a_hidden_terminal_event_still_ends_a_task_stream(redis: Redis, re
 
 async def test_filters_keep_the_cursor_moving(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When filters hid events for a while, a `cursor` block tells the client where it stands."""
-    monkeypatch.setattr("runcast_gateway.group.CURSOR_EVERY_S", 0.5)
+    monkeypatch.setattr("runcast_gateway.streams.group.CURSOR_EVERY_S", 0.5)
     log = EventLog(redis)
     await submit(log)
     async with running_gateway(redis_url) as gateway:

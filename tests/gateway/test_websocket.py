@@ -17,9 +17,9 @@ from runcast_events.codec import Envelope
 from runcast_events.events import SessionDeleted
 from runcast_events.ids import EventId
 from runcast_events.log import EventLog, LogLimits
-from runcast_gateway import ndjson
+from runcast_gateway.dialects import ndjson
+from runcast_gateway.routes.websocket import websocket
 from runcast_gateway.transports.websocket import MESSAGES, DrainedWebSocket
-from runcast_gateway.websocket import websocket
 from runcast_local.store import free_port
 from runcast_service.websocket import SOCKET
 from tests.attempts import claim, entries, session_keys, submit

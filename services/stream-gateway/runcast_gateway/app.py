@@ -18,16 +18,16 @@ from runcast_events.keys import Keyspace
 from runcast_events.pipe import Pipe
 from runcast_events.reader import LogReader
 from runcast_events.redis import connect
-from runcast_gateway.api import Api
 from runcast_gateway.audit import Auditor
-from runcast_gateway.connections import Connections
+from runcast_gateway.commands.api import Api
 from runcast_gateway.metrics import AuditMetrics, Metrics
-from runcast_gateway.openapi import describe_streams
+from runcast_gateway.routes.openapi import describe_streams
+from runcast_gateway.routes.stats import router
+from runcast_gateway.routes.stream import stream
+from runcast_gateway.routes.websocket import websocket
 from runcast_gateway.settings import GatewaySettings
 from runcast_gateway.state import State
-from runcast_gateway.stats import router
-from runcast_gateway.stream import stream
-from runcast_gateway.websocket import websocket
+from runcast_gateway.streams.connections import Connections
 from runcast_service.access_log import AccessLog
 from runcast_service.admin import Ready, admin_server
 from runcast_service.problem import Problem, install_problems

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from runcast_events.continuity import Reason
 from runcast_events.hub import Hub
-from runcast_gateway import ndjson, sse
+from runcast_gateway.dialects import ndjson, sse
 from runcast_service.metrics import ProcessRegistry
 
 REPLAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

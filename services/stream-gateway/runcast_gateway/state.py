@@ -4,11 +4,11 @@ from typing import TypedDict
 
 from runcast_events.hub import Hub
 from runcast_events.keys import Keyspace
-from runcast_gateway.api import Api
 from runcast_gateway.audit import Auditor
-from runcast_gateway.connections import Connections
+from runcast_gateway.commands.api import Api
 from runcast_gateway.metrics import Metrics
 from runcast_gateway.settings import GatewaySettings
+from runcast_gateway.streams.connections import Connections
 from runcast_tasks.record import Records
 
 

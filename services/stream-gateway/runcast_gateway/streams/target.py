@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from runcast_events.entry import RawEntry
 from runcast_events.keys import SessionKeys
 from runcast_events.states import TERMINAL_EVENTS
-from runcast_gateway import sse
-from runcast_gateway.cursor import Filter
-from runcast_gateway.dialect import Dialect
+from runcast_gateway.dialects import sse
+from runcast_gateway.dialects.dialect import Dialect
+from runcast_gateway.routes.cursor import Filter
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from itertools import accumulate
 from runcast_events.continuity import Gap
 from runcast_events.entry import RawEntry
 from runcast_events.ids import EventId
-from runcast_gateway.target import Target
+from runcast_gateway.streams.target import Target
 
 PORTION_BYTES = 64 * 1024
 """Written at once; then the socket is asked whether it is full."""

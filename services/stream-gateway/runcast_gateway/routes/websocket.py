@@ -8,10 +8,10 @@ from time import perf_counter
 from redis.exceptions import RedisError
 from starlette.types import Receive, Scope, Send
 
-from runcast_gateway import ndjson
-from runcast_gateway.conversation import Conversation
-from runcast_gateway.cursor import check_query
-from runcast_gateway.start import (
+from runcast_gateway.commands.conversation import Conversation
+from runcast_gateway.dialects import ndjson
+from runcast_gateway.routes.cursor import check_query
+from runcast_gateway.routes.start import (
     STORE_S,
     Asked,
     Kind,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx2
 from pydantic_core import from_json
 
-from runcast_gateway.command import ApiRequest
+from runcast_gateway.commands.command import ApiRequest
 from runcast_service.problem import Problem
 from runcast_service.request_id import HEADER as REQUEST_ID
 from runcast_service.request_id import current_request_id

@@ -10,8 +10,8 @@ from runcast_events.continuity import Gap, Reason, follows, gap_before
 from runcast_events.entry import RawEntry, decode_entry, raw_entries
 from runcast_events.ids import EventId
 from runcast_events.reader import FIRST_PAGE, PAGE, PAGE_BYTES, LogReader, RawPage
-from runcast_gateway.batch import Batch
-from runcast_gateway.target import Target
+from runcast_gateway.streams.batch import Batch
+from runcast_gateway.streams.target import Target
 from runcast_service.tracing import Tracer, current_span
 from runcast_tasks.errors import NotFound
 from runcast_tasks.record import Records

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from runcast_events.ids import START, EventId
-from runcast_gateway.batch import Batch, portions
-from runcast_gateway.group import CURSOR_EVERY_S, Group
-from runcast_gateway.replay import Replay, Step
+from runcast_gateway.streams.batch import Batch, portions
+from runcast_gateway.streams.group import CURSOR_EVERY_S, Group
+from runcast_gateway.streams.replay import Replay, Step
 from runcast_gateway.transports.handover import Receiver
 
 if TYPE_CHECKING:
-    from runcast_gateway.connections import Connections
+    from runcast_gateway.streams.connections import Connections
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from runcast_events.channel import Channel
 from runcast_events.errors import BrokenLog, InvalidId
 from runcast_events.ids import DEFAULT_TENANT, EventId, check_session_id, session_of
 from runcast_events.keys import SessionKeys
-from runcast_gateway import sse
-from runcast_gateway.connection import Connection
-from runcast_gateway.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
-from runcast_gateway.dialect import Dialect
+from runcast_gateway.dialects import sse
+from runcast_gateway.dialects.dialect import Dialect
+from runcast_gateway.routes.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
 from runcast_gateway.state import State
-from runcast_gateway.target import Target
+from runcast_gateway.streams.connection import Connection
+from runcast_gateway.streams.target import Target
 from runcast_gateway.transports.framing import Framing
 from runcast_service.problem import Problem
 from runcast_tasks.errors import NotFound

@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runcast_gateway import sse
-from runcast_gateway.cursor import check_query
-from runcast_gateway.start import (
+from runcast_gateway.dialects import sse
+from runcast_gateway.routes.cursor import check_query
+from runcast_gateway.routes.start import (
     STORE_S,
     Asked,
     Start,

@@ -7,8 +7,8 @@ import logging
 from pydantic_core import to_json
 from starlette.types import Receive, Send
 
-from runcast_gateway.api import Answer
-from runcast_gateway.command import Command, api_request, parse_command, parse_message
+from runcast_gateway.commands.api import Answer
+from runcast_gateway.commands.command import Command, api_request, parse_command, parse_message
 from runcast_gateway.state import State
 from runcast_service.problem import Problem
 

@@ -7,9 +7,9 @@ from typing import Protocol
 from runcast_events.channel import Channel
 from runcast_events.entry import RawEntry
 from runcast_events.ids import EventId
-from runcast_gateway.batch import Batch
 from runcast_gateway.metrics import LiveDeliveries
-from runcast_gateway.target import Target
+from runcast_gateway.streams.batch import Batch
+from runcast_gateway.streams.target import Target
 from runcast_gateway.transports.framing import Framing
 
 logger = logging.getLogger(__name__)

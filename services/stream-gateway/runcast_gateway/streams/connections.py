@@ -12,12 +12,12 @@ from runcast_events.channel import Channel
 from runcast_events.hub import Hub
 from runcast_events.ids import EventId
 from runcast_events.reader import LogReader
-from runcast_gateway.connection import Connection
-from runcast_gateway.group import Group
 from runcast_gateway.metrics import Metrics
-from runcast_gateway.replay import UNRECORDED
 from runcast_gateway.settings import GatewaySettings
-from runcast_gateway.target import Target
+from runcast_gateway.streams.connection import Connection
+from runcast_gateway.streams.group import Group
+from runcast_gateway.streams.replay import UNRECORDED
+from runcast_gateway.streams.target import Target
 from runcast_gateway.transports.backlog import Backlog
 from runcast_gateway.transports.framing import Framing
 from runcast_gateway.transports.half_closed import reset

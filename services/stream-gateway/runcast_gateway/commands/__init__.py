@@ -1,0 +1,1 @@
+"""What clients of a WebSocket want done: asked of the api."""

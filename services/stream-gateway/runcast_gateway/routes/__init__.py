@@ -1,0 +1,1 @@
+"""What clients ask for: the ways in, and where a stream begins."""
