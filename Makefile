@@ -38,7 +38,7 @@ test: setup lint ## checks and tests; at most 6 minutes on 2 cores
 test-all: setup lint ## the same with the full figures
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not $(APART)" $(ARGS)
 
-k8s: setup ## make anew what deploy/k8s takes from routes, alerting rules and dashboards
+k8s: setup ## make anew what deploy/k8s takes from routes, agents, alerting rules and dashboards
 	@$(BIN)/python -m deploy.k8s.generator
 
 k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and rules (needs kubectl or kustomize)

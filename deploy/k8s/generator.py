@@ -1,4 +1,4 @@
-"""What of deploy/k8s is made from other files of this repository: routes, alerting rules, the list of dashboards.
+"""What of deploy/k8s is made from other files of deploy: routes, agents, alerting rules, the list of dashboards.
 
 `make k8s` writes them; a test holds that what is committed is what this makes.
 """
@@ -84,7 +84,9 @@ def generated(deploy: Path = DEPLOY) -> dict[Path, str]:
     rules = sorted((deploy / "prometheus" / "rules").glob("*.yml"))
     boards = sorted((grafana / "dashboards").rglob("*.json"))
     table, alerts = "deploy/routes.toml", "deploy/prometheus/rules"
+    agents = (deploy / "agents.toml").read_text()
     return {
+        deploy / "k8s" / "base" / "agents.toml": marked(agents, "deploy/agents.toml"),
         components / "routes-gateway-api" / "http-route.yaml": text(http_route(routes), table),
         components / "routes-ingress" / "ingress.yaml": text(ingress(routes), table),
         components / "monitoring" / "prometheus-rule.yaml": text(prometheus_rule(rules), alerts),
@@ -93,7 +95,10 @@ def generated(deploy: Path = DEPLOY) -> dict[Path, str]:
 
 
 def text(resource: Resource, source: str) -> str:
-    body = yaml.safe_dump(resource, sort_keys=False, width=120, allow_unicode=True)
+    return marked(yaml.safe_dump(resource, sort_keys=False, width=120, allow_unicode=True), source)
+
+
+def marked(body: str, source: str) -> str:
     return f"# Made from {source} by `make k8s`: change that, not this.\n{body}"
 
 
