@@ -43,9 +43,9 @@ async def test_a_collector_that_is_away_costs_a_warning(caplog: pytest.LogCaptur
     """However many spans there are: none waits for it, few are kept, and the end comes at once."""
     tracer = OtlpTracer(f"http://127.0.0.1:{free_port()}", "worker")
     began = perf_counter()
-    for _ in range(3 * QUEUE):
+    for _ in range(QUEUE + 1000):
         tracer.span("x", None, {"a": 1}).end()
-    assert perf_counter() - began < 5
+    assert perf_counter() - began < 10, "spans wait for the collector"
     await wait_until(lambda: bool(warnings(caplog)), 15)
     began = perf_counter()
     await tracer.aclose()
