@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.metadata import version
+from json import JSONEncoder
 from types import TracebackType
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ MAX_CHARS, TRACEBACK_CHARS = 2 * 1024, 8 * 1024
 """Of a field; of a longer one its head and its tail are kept. Container runtimes cut a line at 16 KiB."""
 NOISY = ("arq", "asyncio", "httpx2", "mcp", "opentelemetry", "urllib3", "uvicorn.access", "uvicorn.error")
 _PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
+_PLAIN = (bool, int, float, type(None))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 Redact = Callable[[Any], Any]
@@ -85,7 +87,9 @@ def _json(service: str) -> Sequence[Callable[..., Any]]:
         head = {name: fields.pop(name) for name in ("timestamp", "level")}
         return {**head, "message": fields.pop("event"), "logger": fields.pop("logger"), **constant, **fields}
 
-    return ordered, processors.JSONRenderer(ensure_ascii=False)
+    # Made once: json.dumps with arguments makes one for each line.
+    encode = JSONEncoder(ensure_ascii=False).encode
+    return ordered, processors.JSONRenderer(serializer=lambda fields, **_: encode(fields))
 
 
 def _console(colors: bool) -> Sequence[Callable[..., Any]]:
@@ -110,17 +114,18 @@ def _traceback(exc_info: tuple[type[BaseException], BaseException, TracebackType
 
 def _bounded(_: object, __: str, fields: EventDict) -> EventDict:
     fields.pop("color_message", None)  # uvicorn's own, for its own formatter
-    return {
-        name: _short(value, TRACEBACK_CHARS if name == "exception" else MAX_CHARS) for name, value in fields.items()
-    }
+    for name, value in fields.items():
+        if type(value) is str:
+            most = TRACEBACK_CHARS if name == "exception" else MAX_CHARS
+            if len(value) > most or "://" in value:
+                fields[name] = _short(value, most)
+        elif not isinstance(value, _PLAIN):
+            fields[name] = _short(str(value), MAX_CHARS)
+    return fields
 
 
-def _short(value: object, most: int) -> object:
-    if isinstance(value, bool | int | float | None):
-        return value
-    text = value if isinstance(value, str) else str(value)
-    if "://" in text:
-        text = _PASSWORD.sub(r"\1:[secret]@", text)
+def _short(text: str, most: int) -> str:
+    text = _PASSWORD.sub(r"\1:[secret]@", text)
     if len(text) <= most:
         return text
     return f"{text[: most // 2]} … {len(text)} characters in all … {text[-most // 2 :]}"
