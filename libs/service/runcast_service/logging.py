@@ -9,7 +9,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from importlib.metadata import version
 from json import JSONEncoder
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from structlog import processors
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.dev import ConsoleRenderer, plain_traceback
-from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level, add_logger_name
+from structlog.stdlib import ExtraAdder
 from structlog.typing import EventDict
 
 LogFormat = Literal["auto", "json", "console"]
@@ -43,6 +44,9 @@ def configure_logging(level: str, service: str, form: LogFormat = "auto") -> Non
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel("WARNING")
+    # What no line shows is not found out: https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     sys.excepthook = _last_words
 
@@ -52,31 +56,51 @@ def bound(**fields: str | int) -> AbstractContextManager[None]:
     return bound_contextvars(**fields)
 
 
-class LineFormatter(ProcessorFormatter):
-    """Renders one line. `colors`: of `console`."""
+class LineFormatter(logging.Formatter):
+    """Renders one line by structlog's processors. Not its ProcessorFormatter, which also takes structlog's own loggers
+    and makes a second record for each line: a gateway writes two of them for every stream. `colors`: of `console`."""
 
     def __init__(
         self, service: str, form: LogFormat = "json", colors: bool = False, redact: Redact | None = None
     ) -> None:
+        super().__init__()
         self._again = partial(LineFormatter, service, form, colors)
-        to_line = _console(colors) if form == "console" else _json(service)
-        super().__init__(
-            foreign_pre_chain=[merge_contextvars, add_log_level, add_logger_name, ExtraAdder(), _TIME],
-            processors=[
-                ProcessorFormatter.remove_processors_meta,
-                processors.ExceptionRenderer(_traceback),
-                *([] if redact is None else [lambda _, __, fields: redact(fields)]),
-                _bounded,
-                *to_line,
-            ],
-        )
+        self._processors: Sequence[Callable[..., Any]] = [
+            merge_contextvars,
+            ExtraAdder(),
+            _of_record,
+            processors.ExceptionRenderer(_traceback),
+            *([] if redact is None else [lambda _, __, fields: redact(fields)]),
+            _bounded,
+            *(_console(colors) if form == "console" else _json(service)),
+        ]
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Any = {"event": record.getMessage(), "_record": record}
+        for process in self._processors:
+            fields = process(None, "", fields)
+        line: str = fields
+        return line
 
     def redacting(self, redact: Redact) -> "LineFormatter":
         """The same, with a filter for each text as it is before it is quoted."""
         return self._again(redact)
 
 
-_TIME = processors.TimeStamper("iso", utc=True)
+def _of_record(_: object, __: str, fields: EventDict) -> EventDict:
+    record: logging.LogRecord = fields.pop("_record")
+    fields["timestamp"] = f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+    fields["level"], fields["logger"] = record.levelname.lower(), record.name
+    if record.exc_info:
+        fields["exc_info"] = record.exc_info
+    if record.stack_info:
+        fields["stack"] = record.stack_info
+    return fields
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _json(service: str) -> Sequence[Callable[..., Any]]:
