@@ -37,6 +37,8 @@ async def test_a_stream_is_two_lines(
     lines = said(caplog, STREAMS)
     opened, closed = ([line for line in lines if line["msg"] == f"stream {what}"] for what in ("opened", "closed"))
     assert len({line["request_id"] for line in opened}) == 2
+    assert talker.ws.response is not None
+    assert talker.ws.response.headers["x-request-id"] in {line["request_id"] for line in opened}
     for line in opened:
         (its,) = [each for each in closed if each["request_id"] == line["request_id"]]
         assert (its["session_id"], its.get("task_id")) == (line["session_id"], line.get("task_id"))

@@ -37,7 +37,7 @@ from runcast_gateway.transports.websocket import (
 )
 from runcast_service.access_log import log_access
 from runcast_service.problem import Problem
-from runcast_service.request_id import enter_request
+from runcast_service.request_id import HEADER, current_request_id, enter_request
 from runcast_service.tracing import follow
 from runcast_service.websocket import SOCKET, WebSocketProtocol
 
@@ -104,7 +104,7 @@ async def _open(
     state: State, begun: Start, principal: str, held: ExitStack, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """From the handshake on."""
-    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.accept", "headers": [(HEADER, current_request_id().encode())]})
     server: WebSocketProtocol | None = (scope.get("extensions") or {}).pop(SOCKET, None)  # it keeps the scope, too
     connection = enter(state, begun, PLAIN if server is None else MESSAGES, principal, held)
     transport = SendTransport(connection, send) if server is None else SocketTransport(connection, server)
