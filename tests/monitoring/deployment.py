@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from runcast_local.store import Store, find_program, free_port
 from tests.conftest import wait_until
 from tests.monitoring.overlay import SCRAPE_S
 from tests.monitoring.prometheus import Prometheus
+from tests.proxy import Proxy, running_proxy
 
 PRICED = "gpt-4.1-mini"
 """A model whose price is known, played by the stub."""
@@ -48,7 +49,7 @@ ENVIRON = {
     "RUNCAST_LEASE_TTL_S": "2",
     "RUNCAST_REAP_EVERY_S": "0.5",
     "RUNCAST_DRAIN_S": "1",
-    "RUNCAST_LOG_MAX_ENTRIES": "2000",
+    "RUNCAST_LOG_MAX_ENTRIES": "10000",
     "RUNCAST_LLM_RETRIES": "1",
     "OPENAI_API_KEY": "none",
 }
@@ -108,21 +109,22 @@ async def _answers(url: str) -> bool:
 
 
 class Deployment:
-    """Use as an async context manager. `settings`: RUNCAST_* of all processes, without the prefix; `of`: whole names of
-    one's, by its own name (api, gateway-0, gateway-1, worker-0, worker-1). `programs`: what to run instead of
-    `python -m` a service, by name. `scripts`: of the models' stub. `rules`: alerts."""
+    """Use as an async context manager. `settings`: RUNCAST_* of all processes, without the prefix. `proxied`: names of
+    processes (api, gateway-0, gateway-1, worker-0, worker-1) that reach the store by one of `proxies`. `programs`: what
+    to run instead of `python -m` a service, by name. `scripts`: of the models' stub. `rules`: alerts."""
 
     def __init__(
         self,
         folder: Path,
         *,
         settings: Mapping[str, str] | None = None,
-        of: Mapping[str, Mapping[str, str]] | None = None,
+        proxied: Collection[str] = (),
         programs: Mapping[str, tuple[str, ...]] | None = None,
         scripts: Mapping[str, Script] | None = None,
         rules: Mapping[str, object] | None = None,
     ) -> None:
-        self.folder, self._of, self._programs = folder, of or {}, programs or {}
+        self.folder, self._proxied, self._programs = folder, proxied, programs or {}
+        self.proxies: dict[str, Proxy] = {}
         self._rules = {**(rules or {})}
         self._settings = {f"RUNCAST_{name.upper()}": value for name, value in (settings or {}).items()}
         self.store = Store(find_program(), folder / "store", options=("--maxmemory", "512mb"))
@@ -148,6 +150,8 @@ class Deployment:
         (self.folder / "deadly.py").write_text(DEADLY)
         await asyncio.to_thread(self.store.start)
         self._owner.callback(self.store.stop)
+        for name in self._proxied:
+            self.proxies[name] = await self._owner.enter_async_context(running_proxy(self.store.port))
         base_url = await self._owner.enter_async_context(serving(self.stub))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RUNCAST_")}
         self._environ = {
@@ -174,10 +178,11 @@ class Deployment:
         )
         self.exporter = self._process("exporter", exporter, {}, shown)
         prometheus = self._process("prometheus", self._prometheus(), {}, 0)
-        for process in (*self.services, self.exporter, prometheus):
+        for process in (*self.services, self.exporter):
             process.start()
         for process in self.services:
             await wait_until(process.serves, START_S, "a service does not come up")
+        prometheus.start()
         await wait_until(self.prometheus.sees_all, START_S, "Prometheus does not see all")
 
     @property
@@ -186,7 +191,9 @@ class Deployment:
 
     def _service(self, name: str, service: str, port: int = 0) -> Process:
         admin = free_port()
-        environ = {"RUNCAST_PORT": str(port), "RUNCAST_ADMIN_PORT": str(admin), **self._of.get(name, {})}
+        environ = {"RUNCAST_PORT": str(port), "RUNCAST_ADMIN_PORT": str(admin)}
+        if name in self.proxies:
+            environ["RUNCAST_REDIS_URL"] = self.proxies[name].url
         command = self._programs.get(name, (sys.executable, "-m", f"runcast_{service}"))
         return self._process(name, command, environ, admin, port)
 

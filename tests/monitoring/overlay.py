@@ -9,7 +9,7 @@ from tests.monitoring.known import PROMETHEUS
 
 SCRAPE_S = 1
 RANGE_S = 10
-FOR_S = 1
+FOR_S = 2
 LOWER = {
     "RuncastQueueOld": ("> 60", "> 3"),
     "RuncastCanarySilent": ("> 60", "> 6"),

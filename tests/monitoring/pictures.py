@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
+from math import isnan, nan
 from pathlib import Path
 
 import matplotlib as mpl
@@ -88,14 +89,14 @@ def _stat(axes: Axes, panel: Panel, answers: Answers) -> None:
 def _graph(axes: Axes, panel: Panel, answers: Answers) -> None:
     found = [(_name(query, each, panel), each) for query in panel.queries for each in answers[query]]
     began_s = min(each.points[0][0] for _, each in found)
+    step_s = min((b[0] - a[0] for _, each in found for a, b in pairwise(each.points)), default=1)
     below: dict[float, float] = {}
     for (name, each), colour in zip(found, cycle(COLOURS), strict=False):
-        times = [at for at, _ in each.points]
-        values = [value for _, value in each.points]
+        times, values = _with_gaps(each, step_s)
         if panel.stacked:
             floor = [below.get(at, 0.0) for at in times]
             values = [low + value for low, value in zip(floor, values, strict=True)]
-            below.update(zip(times, values, strict=True))
+            below.update((at, value) for at, value in zip(times, values, strict=True) if not isnan(value))
             axes.fill_between([at - began_s for at in times], floor, values, color=colour, alpha=0.25, linewidth=0)
         axes.plot([at - began_s for at in times], values, color=colour, linewidth=0.9, label=name)
     if panel.bad is not None and not panel.log:
@@ -103,8 +104,8 @@ def _graph(axes: Axes, panel: Panel, answers: Answers) -> None:
     if panel.log and any(value > 0 for _, each in found for _, value in each.points):
         axes.set_yscale("log")
         axes.minorticks_off()
-    elif axes.get_ylim()[0] > 0:
-        axes.set_ylim(bottom=0)
+    else:
+        axes.set_ylim(0, 1.25 * axes.dataLim.y1 or 1)  # the names stand above the lines
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _text(value, panel.unit)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} s"))
     axes.tick_params(labelsize=6, colors=INK, length=2, pad=2)
@@ -117,6 +118,19 @@ def _graph(axes: Axes, panel: Panel, answers: Answers) -> None:
             frameon=True, facecolor=PANEL, edgecolor="none", framealpha=0.6, labelcolor=INK,
         )  # fmt: skip
         legend.set_zorder(5)
+
+
+def _with_gaps(series: Series, step_s: float) -> tuple[list[float], list[float]]:
+    """Times and values; where a series was away its line is broken."""
+    times: list[float] = []
+    values: list[float] = []
+    for at, value in series.points:
+        if times and at - times[-1] > 1.5 * step_s:
+            times.append(times[-1] + step_s)
+            values.append(nan)
+        times.append(at)
+        values.append(value)
+    return times, values
 
 
 def _name(query: Query, series: Series, panel: Panel) -> str:

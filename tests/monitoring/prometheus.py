@@ -22,11 +22,12 @@ class Prometheus:
     url: str
 
     async def sees_all(self) -> bool:
-        try:
-            up = await self.ask("up == 1")
-        except httpx2.HTTPError:
-            return False
-        return len(up) == TARGETS
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=2) as http:
+            try:
+                ready = (await http.get("/-/ready")).is_success
+            except httpx2.HTTPError:
+                return False
+        return ready and len(await self.ask("up == 1")) == TARGETS
 
     async def ask(self, expr: str) -> list[Series]:
         """Now. Raises httpx2.HTTPError."""
@@ -46,6 +47,10 @@ class Prometheus:
     async def firing(self, name: str) -> dict[str, Any] | None:
         found = [each for each in await self.alerts() if each["labels"]["alertname"] == name]
         return next((each for each in found if each["state"] == "firing"), None)
+
+    async def has_fired(self, name: str) -> bool:
+        """Now or lately."""
+        return bool(await self.ask(f'last_over_time(ALERTS{{alertname="{name}", alertstate="firing"}}[10m])'))
 
     async def _get(self, what: str, **params: str | float) -> dict[str, Any]:
         async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=20) as http:
