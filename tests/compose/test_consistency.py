@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -189,15 +188,22 @@ async def test_the_healthcheck_says_what_the_admin_port_says(reason: str | None,
     paths |= {json.loads(re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[0])[-1]}
     assert paths == {"/readyz", "/livez"}
     async with SideServer(admin_app(ready, CollectorRegistry()), "127.0.0.1", 0) as admin:
-        assert await healthcheck("/readyz", admin.port) == code
-        assert await healthcheck("/livez", admin.port) == 0
-        assert await healthcheck("/nothing", admin.port) == 1
+        said, ended = await healthcheck("/readyz", admin.port)
+        assert (json.loads(said).get("reason"), ended) == (reason, code)
+        assert (await healthcheck("/livez", admin.port))[1] == 0
+        assert (await healthcheck("/nothing", admin.port))[1] == 1
         port = admin.port
-    assert await healthcheck("/livez", port) == 1
+    assert await healthcheck("/livez", port) == (b"", 1)
 
 
-async def healthcheck(path: str, port: int) -> int:
+async def healthcheck(path: str, port: int) -> tuple[bytes, int | None]:
+    """What it printed, and its exit code."""
     command = (sys.executable, "-IS", str(DEPLOY / "healthcheck.py"), path)
-    environ = {**os.environ, "RUNCAST_ADMIN_PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(*command, env=environ, stderr=subprocess.DEVNULL)
-    return await asyncio.wait_for(process.wait(), 20)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, "RUNCAST_ADMIN_PORT": str(port)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 20)
+    return said, process.returncode
