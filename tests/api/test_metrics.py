@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from time import time
 from typing import cast
@@ -15,6 +16,7 @@ from runcast_api.settings import ApiSettings
 from runcast_api.state import State
 from runcast_local.store import Store, free_port
 from tests.api.running import Api
+from tests.attempts import entries
 
 
 @pytest.fixture
@@ -59,6 +61,17 @@ async def test_tasks_that_were_not_accepted_are_counted_by_the_code_of_the_probl
         "runcast_tasks_rejected_total{reason=invalid_request}": 1,
         "runcast_tasks_rejected_total{reason=invalid_json}": 1,
     }
+
+
+async def test_what_an_api_counts_agrees_with_the_log(api: Api) -> None:
+    """Every task brings a session_created along, of which the log has one."""
+    for _ in range(3):
+        await api.submit(session_id="s1")
+    log = await entries(api.state["events_store"])
+    counted = {name: value for name, value in metrics(api).items() if name.startswith("runcast_events_written_total")}
+    found = Counter(f"runcast_events_written_total{{type={entry.type}}}" for entry in log)
+    assert counted == found
+    assert metrics(api)["runcast_log_bytes_total{}"] == sum(len(entry.payload) for entry in log)
 
 
 async def test_the_queue_is_looked_at_when_somebody_asks(api: Api) -> None:

@@ -137,6 +137,14 @@ def test_the_edge_answers_to_the_names_of_the_local_one() -> None:
     assert set(names.split()) == LOOPBACK_NAMES - {"::1"}
 
 
+def test_nginx_writes_no_query_down() -> None:
+    """Neither where all is well, nor where a service is away: a line of its error log below `crit` quotes the request."""
+    assert re.findall(r"error_log stderr (\w+);", NGINX) == ["crit"]
+    assert "$request " not in NGINX
+    assert "$request_uri" not in NGINX
+    assert "$args" not in NGINX
+
+
 def test_nginx_lets_streams_flow() -> None:
     """No buffer, no cut before several heartbeats are missing, and no limit that the api does not know."""
     for directive in ("proxy_buffering off", "gzip off", "client_max_body_size 0", "proxy_http_version 1.1"):

@@ -137,8 +137,16 @@ async def test_a_gap_that_is_told_is_no_loss(redis: Redis, redis_url: str) -> No
         for _ in range(3):
             await canary.sing()
         await audit.saw(3)
+        (lost, _), *_ = await redis.xrevrange(KEYS.events, count=1)
         for name, value in before.items():
             await redis.restore(name, 0, value, replace=True)
+
+        async def later() -> bool:
+            """An epoch is a millisecond: what is appended in that of a lost one would have its id."""
+            seconds, micros = await redis.time()
+            return seconds * 1000 + micros // 1000 > int(lost.partition(b"-")[0])
+
+        await wait_until(later)
         await canary.sing()
         await audit.saw(4)
         assert await audit.found() == (0, 0)

@@ -22,7 +22,7 @@ class Follower(Protocol):
     """Somebody who stands where the channel stands."""
 
     def deliver(self, entries: list[RawEntry], at_ms: int) -> None:
-        """What comes next, in order and whole; the channel's cursor already stands after it. `at_ms`: when the last of
+        """What comes next, in order and whole; the channel's cursor already stands after it. `at_ms`: when the first of
         it was appended. Must not block, nor raise."""
         ...
 
@@ -115,7 +115,7 @@ class Channel:
     def _give_run(self, run: list[Entry]) -> None:
         if run:
             last = run[-1]
-            self._give([entry.raw for entry in run], last.id.encode(), last.at_ms, last.total_bytes)
+            self._give([entry.raw for entry in run], last.id.encode(), run[0].at_ms, last.total_bytes)
 
     def _give(self, entries: list[RawEntry], last: bytes, at_ms: int, total_bytes: int) -> None:
         before, self.raw_cursor, self.total_bytes = self.raw_cursor, last, total_bytes

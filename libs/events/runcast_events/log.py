@@ -186,13 +186,21 @@ class EventLog:
         try:
             appended = read_answer(cast(list[bytes], answer), str(head[2]))
         except EventsError as error:
-            self._observer.refused(error)
+            if head[0] == "attempt":  # what others want of a session that has expired is refused as of a lost one
+                self._observer.refused(error)
             raise
-        # Asked for its replicas again it is a duplicate: told once.
-        if not (appended.duplicate and self.replicas.count):
+        # A duplicate is an attempt's own, whose answer was lost; or somebody else told of it already: a reaper, or the
+        # first call where replicas are asked again.
+        if not appended.duplicate or (head[0] == "attempt" and not self.replicas.count):
             checkpoint = any(write.kind == "checkpoint" for _, write in writes)
-            self._observer.appended(batch, appended, monotonic() - began, checkpoint=checkpoint)
+            self._observer.appended(_written(batch, appended), appended, monotonic() - began, checkpoint=checkpoint)
         return appended if replicated else replace(appended, replicated=False)
+
+
+def _written(batch: Sequence[Encoded], answer: Appended) -> Sequence[Encoded]:
+    """Without what the log had already: a session_created, or what a rewound store still knew. An append is of one
+    epoch."""
+    return batch if answer.first is None else batch[-(answer.last.n - answer.first.n + 1) :]
 
 
 def _promises(head: Sequence[EncodableT], batch: Sequence[Encoded], writes: Sequence[tuple[int, Write]]) -> bool:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from runcast_events.answer import Appended
 from runcast_events.codec import Encoded
-from runcast_events.errors import EventsError, Fenced, Rewound
+from runcast_events.errors import EventsError, Fenced, Gone, Rewound
 
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -25,7 +25,7 @@ class LogMetrics:
         )
         self._append_seconds = Histogram(
             "runcast_append_seconds",
-            "One call of the append script, there and back.",
+            "One call of the append script, there and back; of a promise with the wait for its replicas.",
             buckets=BUCKETS_S,
             registry=registry,
         )
@@ -42,7 +42,9 @@ class LogMetrics:
             "runcast_appends_fenced", "Appends refused because another attempt has the task.", registry=registry
         )
         self._rewinds = Counter(
-            "runcast_log_rewinds", "Appends that found a store which had lost its newest events.", registry=registry
+            "runcast_log_rewinds",
+            "Appends of attempts that found a store which had lost events, or all.",
+            registry=registry,
         )
 
     def appended(self, batch: Sequence[Encoded], answer: Appended, seconds: float, *, checkpoint: bool) -> None:
@@ -58,5 +60,5 @@ class LogMetrics:
     def refused(self, error: EventsError) -> None:
         if isinstance(error, Fenced):
             self._fenced.inc()
-        elif isinstance(error, Rewound):
+        elif isinstance(error, Rewound) or (isinstance(error, Gone) and not error.deleted):
             self._rewinds.inc()

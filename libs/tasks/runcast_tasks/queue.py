@@ -52,6 +52,12 @@ class Waiting(NamedTuple):
     oldest_s: float
 
 
+def again(fence: str) -> str:
+    """The name of a ring for a task that stands at this fence, which is empty before its first claim: who rings for it
+    before it is claimed finds one ring there, and the claim that answers it leaves none."""
+    return f"again-{fence}"
+
+
 class Queue:
     """Rings and indexes of one deployment."""
 

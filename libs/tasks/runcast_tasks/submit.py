@@ -23,7 +23,7 @@ from runcast_events.ids import check_session_id, new_session_id, new_task_id
 from runcast_events.keys import Keyspace
 from runcast_events.log import AT_REST, EventLog, Write
 from runcast_tasks.errors import NotReplicated, SessionBusy, SessionDeleted
-from runcast_tasks.queue import Queue
+from runcast_tasks.queue import Queue, again
 from runcast_tasks.record import PROMPT_HEAD_CHARS, Records
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ async def submit(log: EventLog, queue: Queue, keyspace: Keyspace, tenant: str, t
         raise NotReplicated(task_id)
     try:
         await queue.index(tenant, session_id, task_id)
-        await queue.ring(tenant, task_id)
+        await queue.ring(tenant, task_id, again(""))
     except (RedisError, OSError) as error:  # it is in the log, so it is accepted: a refusal would have it sent twice
         logger.warning("accepted, to be found by its hint: %s", error, extra={"task_id": task_id})
     return Receipt(session_id, task_id, appended.next_task)

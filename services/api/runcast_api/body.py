@@ -39,7 +39,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "").lstrip("0")
         if announced.isdecimal() and (len(announced) > 15 or int(announced) > self._max_bytes):
-            await self._too_large().response()(scope, receive, send)
+            await self._too_large().response(Request(scope))(scope, receive, send)
             return
         received, complete = 0, False
         deadline = asyncio.get_running_loop().time() + self._timeout_s

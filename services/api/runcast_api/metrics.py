@@ -32,7 +32,8 @@ class Metrics:
         )
         self._queued = Gauge(
             "runcast_tasks_queued",
-            "Tasks that no worker has taken yet, of the whole deployment; NaN while the queue store is away.",
+            "Tasks that wait for a worker, of the whole deployment; not those behind others of their session. NaN "
+            "while the queue store is away.",
             registry=self.registry,
         )
         self._oldest = Gauge(
@@ -92,5 +93,5 @@ class RequestMetrics:
             methods = getattr(route, "methods", None) or ()
             method = scope["method"] if scope["method"] in methods else "other"
             self._seconds.labels(method, template, str(status)).observe(perf_counter() - started)
-            if status >= 400 and method == "POST" and template == "/api/tasks":
+            if status >= 400 and scope["method"] == "POST" and scope["path"] == "/api/tasks":
                 self._rejected.labels(scope.get(PROBLEM, "internal")).inc()

@@ -53,6 +53,8 @@ class Auditor:
                 await self._follow()
             except (RedisError, OSError) as error:
                 logger.debug("the audit waits for the store: %s", error)
+            except Exception:
+                logger.exception("the audit begins anew")  # it must not end: nobody would see that its counters rest
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
@@ -107,14 +109,16 @@ class Auditor:
             self._shown.clear()
 
     async def compare(self) -> None:
-        """With the log, up to what was shown last. Raises RedisError, OSError."""
+        """With the log, up to what was shown last. Raises RedisError, OSError, UndecodableEntry."""
         while self._compared is not None and self._cursor is not None and self._compared < self._cursor:
-            upto = self._cursor
-            page = await self._connections.reader.page(self._keys, self._compared, PAGE)
-            if self._cursor < upto:
-                return  # the stream went back meanwhile
+            since, upto = self._compared, self._cursor
+            page = await self._connections.reader.page(self._keys, since, PAGE)
+            if self._compared != since:
+                return  # a gap was told meanwhile
+            beyond = len(page.entries) < PAGE
             for entry in page.entries:
                 if entry.id > upto:
+                    beyond = True
                     break
                 if (at := self._shown.pop(entry.id, None)) is not None:
                     self._metrics.seconds.observe(max(0.0, at - entry.at_ms / 1000))
@@ -122,7 +126,7 @@ class Auditor:
                     self._metrics.lost.inc()
                     logger.error("an event was not shown", extra={"event_id": str(entry.id)})
                 self._compared = entry.id
-            if len(page.entries) < PAGE:
+            if beyond:
                 self._compared = upto
             for event_id in [each for each in self._shown if each <= self._compared]:
                 del self._shown[event_id]  # the log does not have it any more
@@ -142,7 +146,7 @@ class Sink(asyncio.Transport):
     def close(self) -> None:
         if not self.closed.is_set():
             self.closed.set()
-            self._connection.connection_lost(None)
+            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)  # as sockets do: later
 
     def abort(self) -> None:
         self.close()

@@ -128,7 +128,7 @@ class LiveDeliveries:
         self._counts = [0] * (len(BUCKETS_S) + 1)
 
     def note(self, at_ms: int, events: int, size: int, clients: int) -> None:
-        """A batch of `events`, the last of which was appended at `at_ms`, was written to `clients`."""
+        """A batch of `events`, the first of which was appended at `at_ms`, was written to `clients`."""
         self.events += events * clients
         self.bytes += size * clients
         if clients < MANY:

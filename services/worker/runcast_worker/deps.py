@@ -77,6 +77,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     limits = LogLimits(settings.log_max_bytes, settings.log_max_entries, settings.session_ttl_s)
     metrics = Metrics()
     metrics.slots.set(settings.max_jobs)
+    metrics.expect(agents, settings.llm_model)
     replicas = Replicas(events, settings.replica_acks, heard=lambda outcome: metrics.replica_acks.labels(outcome).inc())
     redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:

@@ -1,10 +1,13 @@
 """What a worker counts. Labels are names from closed sets (agents of the file, event types, tools), never ids."""
 
+from collections.abc import Mapping
 from time import time
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from runcast_agents import Agent
 from runcast_events.events import Usage
+from runcast_events.states import TERMINAL
 from runcast_service.log_metrics import LogMetrics
 from runcast_service.metrics import ProcessRegistry
 from runcast_tasks.record import TaskRecord
@@ -33,7 +36,7 @@ class Metrics:
         self.started = Counter("runcast_tasks_started_total", "Attempts begun.", ["agent"], registry=registry)
         self.ended = Counter(
             "runcast_tasks_ended_total",
-            "Attempts over: complete, failed, cancelled, requeued, or lost to another.",
+            "Attempts over: complete, failed, cancelled, requeued, paused, approval_required, or lost to another.",
             ["agent", "outcome"],
             registry=registry,
         )
@@ -128,6 +131,16 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+    def expect(self, agents: Mapping[str, Agent], default_model: str | None) -> None:
+        """The same for what these agents and their models may come to."""
+        for name, agent in agents.items():
+            for outcome in (*sorted(TERMINAL), "requeued", "lost"):
+                self.ended.labels(name, outcome)
+            if agent.engine == "llm":
+                for model in filter(None, {agent.model or default_model, *agent.models, *agent.fallback_models}):
+                    self.model_seconds.labels(model, "ok")
+                    self.model_cost.labels(model)
 
     def count_usage(self, model: str, took: Usage) -> None:
         for kind in ("input", "cached", "output"):

@@ -1,4 +1,4 @@
-"""`/stream/stats`: what this gateway process does, for people and tests; /metrics has the same for machines."""
+"""`/stream/stats`: what this gateway process does for clients; /metrics counts the audit's own log as well."""
 
 from typing import cast
 

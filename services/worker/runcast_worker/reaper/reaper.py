@@ -22,6 +22,7 @@ from runcast_events.states import TERMINAL
 from runcast_tasks.claim import MAX_CRASHES
 from runcast_tasks.control import Requests
 from runcast_tasks.errors import NotFound
+from runcast_tasks.queue import again
 from runcast_tasks.record import Records, TaskRecord
 from runcast_worker.attempt.asked import waiting_cancel
 from runcast_worker.attempt.hint import LATER_S
@@ -138,10 +139,11 @@ class Reaper:
         except IllegalMove:
             return await self._ring(tenant, record, "rung")  # another reaper was faster, or its attempt lives
         if isinstance(event, TaskRequeued):
-            return await self._ring(tenant, record, "requeued")
+            return await self._ring(tenant, record, "rung" if appended.duplicate else "requeued")
         if appended.next_task is not None:
             await self._deps.queue.ring(tenant, appended.next_task)
-        self._deps.metrics.reaped.labels("cancelled" if cancel else "poisoned").inc()
+        if not appended.duplicate:  # else another reaper's
+            self._deps.metrics.reaped.labels("cancelled" if cancel else "poisoned").inc()
         await self._deps.queue.forget(tenant, record.id)
         return None
 
@@ -150,7 +152,7 @@ class Reaper:
         # A lease later, as by a claim: another worker may have claimed it by now, and be gone before it tells more.
         await self._deps.queue.put_off(tenant, record.id, self._deps.settings.lease_ttl_s + LATER_S)
         # Named by the fence: where all workers are busy one ring waits however often we look. A claim ends its name.
-        await self._deps.queue.ring(tenant, record.id, f"again-{record.fence}")
+        await self._deps.queue.ring(tenant, record.id, again(record.fence))
 
     async def _forget(self, tenant: str, task_id: str) -> None:
         self._deps.metrics.reaped.labels("forgotten").inc()
