@@ -138,7 +138,7 @@ def test_the_edge_answers_to_the_names_of_the_local_one() -> None:
 
 
 def test_nginx_writes_no_query_down() -> None:
-    """Neither where all is well, nor where a service is away: a line of its error log below `crit` quotes the request."""
+    """Also where a service is away: a line of its error log below `crit` quotes the whole request."""
     assert re.findall(r"error_log stderr (\w+);", NGINX) == ["crit"]
     assert "$request " not in NGINX
     assert "$request_uri" not in NGINX
