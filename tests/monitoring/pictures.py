@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import cycle, pairwise
 from math import isnan, nan
 from pathlib import Path
@@ -10,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
 from runcast_dashboards.panel import Board, Panel, Query
 from tests.monitoring.prometheus import Series
@@ -20,6 +22,8 @@ TITLE_IN = 0.3
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#37872d", "#8ab8ff", "#ffb357", "#a352cc")
 PAPER, PANEL, INK, LINES = "#111217", "#181b1f", "#ccccdc", "#2c3235"
 MOST_NAMES = 7
+SHADES = 96
+"""Of the whole picture: it is lines on dark ground, and a third of the bytes."""
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"))
 
 
@@ -42,8 +46,10 @@ def draw(board: Board, answers: Answers, path: Path) -> None:
                     _panel(figure.add_axes(box), panel, answers)
                     left += panel.width
             top -= line_in
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=75, facecolor=PAPER, pil_kwargs={"optimize": True})
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=75, facecolor=PAPER)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.open(drawn).convert("RGB").quantize(SHADES, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _lines(board: Board) -> list[tuple[str | list[Panel], float]]:

@@ -114,14 +114,13 @@ class Traffic:
         """Everything that can be seen on a dashboard while all is well, again and again."""
         loop = asyncio.get_running_loop()
         ends_at, rounds = loop.time() + seconds, 0
-        self.follow("busy", self.deployment.gateways[1])
         while loop.time() < ends_at:
             await self._round(rounds)
             rounds += 1
 
     async def _round(self, number: int) -> None:
-        for _ in range(3):
-            self.follow("busy")
+        for gateway in self.deployment.gateways:
+            self.follow("busy", gateway, "latest")
         await self.outputs(2, 120 + 80 * (number % 3), session="busy")
         await self.outputs(2, 500, 2000, session=f"wide-{number}")
         slow = asyncio.create_task(self.read_slowly(f"wide-{number}", 3))
