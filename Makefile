@@ -53,7 +53,7 @@ k8s-test: setup .venv-k8s/ready ## build deploy/k8s and hold it to schemas and r
 compose-test: setup ## the stack of deploy/docker-compose.yml: the tour, and every service killed, restarted, replaced
 	@$(BIN)/pytest -m compose -s tests/compose $(ARGS)
 
-monitoring-test: setup ## dashboards and alerts on a real Prometheus over a real stack; needs Debian's prometheus, 10 minutes
+monitoring-test: setup ## dashboards and alerts on a real Prometheus over a real stack; needs Debian's prometheus, 12 minutes
 	@$(BIN)/pytest -m monitoring tests/monitoring $(ARGS)
 
 dashboards: setup ## write Grafana's dashboards anew from deploy/grafana/runcast_dashboards

@@ -22,7 +22,7 @@ TITLE_IN = 0.3
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#37872d", "#8ab8ff", "#ffb357", "#a352cc")
 PAPER, PANEL, INK, LINES = "#111217", "#181b1f", "#ccccdc", "#2c3235"
 MOST_NAMES = 7
-SHADES = 96
+SHADES = 192
 """Of the whole picture: it is lines on dark ground, and a third of the bytes."""
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"))
 

@@ -13,6 +13,8 @@ from tests.monitoring.deployment import Deployment, Process
 TOOLS = 'Use list_folder and shell {"command": "echo hello"} and read_file {"path": "nothing.txt"}'
 SLOW_RECEIVE_BYTES = 4096
 BODY_LATE_S = 1.5
+UNKNOWN = "9999999999999999-1"
+"""A cursor that no log has had yet."""
 
 
 class Traffic:
@@ -133,5 +135,5 @@ class Traffic:
         await self.talk(f"talked-{number}")
         await self.cancelled()
         await self.look("busy", "earliest")
-        await self.look("busy", "1-1")
+        await self.look("busy", UNKNOWN)
         await slow

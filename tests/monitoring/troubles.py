@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from runcast_events.redis import connect
 from tests.conftest import wait_until
 from tests.monitoring.deployment import Deployment
-from tests.monitoring.traffic import Traffic
+from tests.monitoring.traffic import UNKNOWN, Traffic
 
 Make = Callable[[Deployment, Traffic], Awaitable[None]]
 
@@ -66,7 +66,7 @@ async def clients_are_too_many_and_come_too_late(deployment: Deployment, traffic
     for _ in range(12):
         traffic.follow("s")
     while True:
-        await traffic.look("s", "1-1", deployment.gateways[1])
+        await traffic.look("s", UNKNOWN, deployment.gateways[1])
 
 
 async def clients_ask_for_what_there_is_not(_: Deployment, traffic: Traffic) -> None:
@@ -124,7 +124,7 @@ async def the_store_throws_away(deployment: Deployment, traffic: Traffic) -> Non
         used = int((await client.info("memory"))["used_memory"])
         await client.config_set("maxmemory", str(used + 200_000))
         while True:
-            await traffic.outputs(1, 200, 2000)
+            await traffic.submit(params={"count": 200, "rate": 200, "bytes": 2000})
             await asyncio.sleep(0.2)
 
 
