@@ -9,7 +9,7 @@ import yaml
 
 from runcast_api.app import create_app
 from runcast_api.settings import ApiSettings
-from runcast_events.states import moves
+from runcast_events.states import TERMINAL
 from runcast_worker.engines.llm import faults
 from tests.test_metrics_page import REGISTRIES, families
 
@@ -77,7 +77,7 @@ def possible(metric: str, label: str) -> set[str] | None:
     if metric.startswith("runcast_api_request_seconds"):
         return {str(int(status)) for status in http.HTTPStatus} if label == "status" else _routes()[label]
     if (metric, label) == ("runcast_tasks_ended_total", "outcome"):
-        return {move.to for move in moves().values() if move.to} - {"queued", "running"} | {"requeued", "lost"}
+        return TERMINAL | {"requeued", "paused", "approval_required", "lost"}
     if metric.startswith("runcast_model_request_seconds") and label == "outcome":
         return {"ok", *(kind[1] for kind in faults._KINDS)}
     if metric in ("runcast_tool_calls_total", "runcast_tool_seconds_count") and label == "outcome":
