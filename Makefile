@@ -36,7 +36,8 @@ test: setup lint ## checks and tests; at most 6 minutes on 2 cores
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not full and not $(APART)" $(ARGS)
 
 test-all: setup lint ## the same with the full figures
-	@$(BIN)/pytest -n 2 --dist worksteal -m "not $(APART)" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not $(APART) and not alone" $(ARGS)
+	@$(BIN)/pytest -m "alone and not $(APART)" $(ARGS)
 
 k8s: setup ## make anew what deploy/k8s takes from routes, agents, alerting rules and dashboards
 	@$(BIN)/python -m deploy.k8s.generator

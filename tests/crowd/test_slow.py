@@ -55,7 +55,7 @@ FULL = Plan(Size(2000, slow=200, deaf=20), sessions=6, seconds=30, rate=120_000,
     "plan",
     [
         pytest.param(SAMPLE, id="sample"),
-        pytest.param(FULL, id="full", marks=[pytest.mark.full, pytest.mark.timeout(400)]),
+        pytest.param(FULL, id="full", marks=[pytest.mark.full, pytest.mark.alone, pytest.mark.timeout(400)]),
     ],
 )
 def test_a_slow_crowd_is_shown_the_log_and_leaves_nothing_behind(redis: Redis, redis_url: str, plan: Plan) -> None:

@@ -46,7 +46,7 @@ FULL = Plan(Size(500, slow=20), sessions=20, times=3, rate=30_000, seconds=2)
     "plan",
     [
         pytest.param(SAMPLE, id="sample"),
-        pytest.param(FULL, id="full", marks=[pytest.mark.full, pytest.mark.timeout(300)]),
+        pytest.param(FULL, id="full", marks=[pytest.mark.full, pytest.mark.alone, pytest.mark.timeout(300)]),
     ],
 )
 def test_clients_of_gateways_that_are_killed_and_drained_lose_nothing(redis: Redis, redis_url: str, plan: Plan) -> None:

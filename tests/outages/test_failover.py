@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 from redis.exceptions import RedisError
 
+from runcast_events.states import TERMINAL
 from tests.api.running import problem
 from tests.conftest import wait_until
 from tests.outages.running import Whole, running
@@ -111,6 +112,13 @@ async def test_what_was_promised_survives_every_failover(tmp_path: Path, replica
                 accepted.append(answer.json()["task_id"])
             else:
                 problem(answer, 503, "store_unavailable")
+
+        async def over() -> bool:
+            """Whoever still ran one of these would tell the new master of it."""
+            records = [await whole.record(task_id) for task_id in accepted]
+            return all(record is not None and record.state in TERMINAL for record in records)
+
+        await wait_until(over)
         old.kill()
         await nodes.failed_over(old)
         await asyncio.to_thread(old.start)
