@@ -25,7 +25,7 @@ async def test_a_stream_is_two_lines(
     redis: Redis, redis_url: str, started: Attempt, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By whichever way it goes: the same request id, which its client was told as well; the reason; how long."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     async with running_gateway(redis_url) as gateway:
         watcher = Client(gateway.base, f"/stream/tasks/{started.task_id}")
         talker = Talk(gateway.base, {"session_id": "s1"})
