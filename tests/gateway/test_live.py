@@ -243,8 +243,9 @@ async def test_an_attempt_that_lost_its_own_tail_sends_it_again_and_no_more(
 
 
 @pytest.mark.timeout(120)
-async def test_two_hundred_clients_that_keep_dropping_end_with_exactly_the_log(
-    redis: Redis, redis_url: str, started: Attempt
+@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.full)])
+async def test_clients_that_keep_dropping_end_with_exactly_the_log(
+    redis: Redis, redis_url: str, started: Attempt, count: int
 ) -> None:
     """Each drops after 1 to 50 random events and comes back with its last id, until the task ends."""
     log = EventLog(redis)
@@ -255,7 +256,7 @@ async def test_two_hundred_clients_that_keep_dropping_end_with_exactly_the_log(
             await client.read(stop_after=chance.randint(1, 50), until="task_complete", timeout_s=60)
 
     async with running_gateway(redis_url) as gateway:
-        clients = [Client(gateway.base, SESSION) for _ in range(200)]
+        clients = [Client(gateway.base, SESSION) for _ in range(count)]
         reading = [asyncio.create_task(churn(client)) for client in clients]
         for i in range(300):
             await started.append(log, started.output(str(i)))
@@ -263,7 +264,7 @@ async def test_two_hundred_clients_that_keep_dropping_end_with_exactly_the_log(
         await started.append(log, started.complete())
         await asyncio.gather(*reading)
         await check(redis, clients)
-        assert sum(client.events.count("connected") for client in clients) > 1000
+        assert sum(client.events.count("connected") for client in clients) > 5 * count
 
 
 @pytest.mark.timeout(120)
