@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runcast_events.ids import START, EventId
-from runcast_gateway.routes.cursor import Filter, parse_cursor, parse_filter
+from runcast_gateway.routes.cursor import parse_cursor, parse_filter
+from runcast_gateway.streams.filter import Filter
 from runcast_service.problem import Problem
 
 

@@ -14,8 +14,8 @@ from runcast_events.events import Output
 from runcast_events.ids import EventId
 from runcast_events.keys import Keyspace
 from runcast_gateway.dialects import sse
-from runcast_gateway.routes.cursor import EVERYTHING
 from runcast_gateway.streams.batch import Batch
+from runcast_gateway.streams.filter import EVERYTHING
 from runcast_gateway.streams.target import Target
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -17,8 +17,8 @@ from runcast_events.keys import Keyspace
 from runcast_events.log import EventLog, LogLimits
 from runcast_events.publisher import Publisher
 from runcast_events.reader import LogReader
-from runcast_gateway.routes.cursor import EVERYTHING
 from runcast_gateway.streams.batch import portions
+from runcast_gateway.streams.filter import EVERYTHING
 from runcast_gateway.streams.replay import WRITE_BYTES, Replay
 from runcast_gateway.streams.target import Target
 from runcast_tasks.record import Records

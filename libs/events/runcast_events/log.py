@@ -179,7 +179,8 @@ class EventLog:
         for number, write in writes:
             args += (number, *write)
         script_keys, replicated, began = _script_keys(keys, task_id, operation), True, monotonic()
-        if _promises(head, batch, writes):
+        checkpoint = any(write.kind == "checkpoint" for _, write in writes)
+        if checkpoint or _promises(head, batch):
             answer, replicated = await self.replicas.run(self._append, script_keys, args)
         else:
             answer = await self._append(keys=script_keys, args=args)
@@ -192,7 +193,6 @@ class EventLog:
         # A duplicate is an attempt's own, whose answer was lost; or somebody else told of it already: a reaper, or the
         # first call where replicas are asked again.
         if not appended.duplicate or (head[0] == "attempt" and not self.replicas.count):
-            checkpoint = any(write.kind == "checkpoint" for _, write in writes)
             self._observer.appended(_written(batch, appended), appended, monotonic() - began, checkpoint=checkpoint)
         return appended if replicated else replace(appended, replicated=False)
 
@@ -203,13 +203,10 @@ def _written(batch: Sequence[Encoded], answer: Appended) -> Sequence[Encoded]:
     return batch if answer.first is None else batch[-(answer.last.n - answer.first.n + 1) :]
 
 
-def _promises(head: Sequence[EncodableT], batch: Sequence[Encoded], writes: Sequence[tuple[int, Write]]) -> bool:
-    """Whether somebody goes by it who cannot write it again: a caller, the next attempt, or nobody any more."""
-    return (
-        head[0] == "control"
-        or any(event.type in TERMINAL_EVENTS for event in batch)
-        or any(write.kind == "checkpoint" for _, write in writes)
-    )
+def _promises(head: Sequence[EncodableT], batch: Sequence[Encoded]) -> bool:
+    """Whether somebody goes by it who cannot write it again: a caller, or nobody any more. (The next attempt goes by a
+    checkpoint.)"""
+    return head[0] == "control" or any(event.type in TERMINAL_EVENTS for event in batch)
 
 
 def _script_keys(keys: SessionKeys, task_id: str, operation: str) -> list[str]:

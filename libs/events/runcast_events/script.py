@@ -7,6 +7,7 @@ one for good.
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -25,7 +26,7 @@ class Script:
     @classmethod
     def packaged(cls, redis: Redis, package: str, name: str) -> "Script":
         """The file `name` that lies in a Python package."""
-        return cls(redis, files(package).joinpath(name).read_text())
+        return cls(redis, _source(package, name))
 
     async def __call__(self, keys: Sequence[str], args: Sequence[EncodableT]) -> Any:
         try:
@@ -39,3 +40,9 @@ class Script:
         """EVALSHA, or EVAL with the source, which the store knows from then on."""
         head = ("EVAL", self._source) if whole else ("EVALSHA", self._digest)
         return (*head, len(keys), *keys, *args)
+
+
+@cache
+def _source(package: str, name: str) -> str:
+    """Read once: each attempt makes scripts of its own."""
+    return files(package).joinpath(name).read_text()

@@ -5,6 +5,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runcast_service.answered import Answered
 from runcast_service.request_id import HEADER, enter_request
 
 logger = logging.getLogger(__name__)
@@ -23,20 +24,18 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = perf_counter(), 500
+        began, answered = perf_counter(), Answered(send)
         request_id = enter_request(scope["headers"])
 
         async def naming(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), (HEADER, request_id.encode())]}
-            await send(message)
+            await answered(message)
 
         try:
             await self._app(scope, receive, naming)
         finally:
-            log_access(scope, status, began, getattr(scope.get("route"), "path", None))
+            log_access(scope, answered.status, began, getattr(scope.get("route"), "path", None))
 
 
 def log_access(scope: Scope, status: int, began: float, route: str | None = None) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from runcast_events.answer import Appended
 from runcast_events.codec import Encoded
 from runcast_events.errors import EventsError, Fenced, Gone, Rewound
+from runcast_service.metrics import begin_at_zero
 
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -46,6 +47,17 @@ class LogMetrics:
             "Appends of attempts that found a store which had lost events, or all.",
             registry=registry,
         )
+        self._replica_acks = Counter(
+            "runcast_replica_acks",
+            "Promises that enough replicas have in time (reached), and others (missed).",
+            ["outcome"],
+            registry=registry,
+        )
+        begin_at_zero(self._replica_acks, ("reached", "missed"))
+
+    def heard(self, outcome: str) -> None:
+        """Of replicas: see Replicas."""
+        self._replica_acks.labels(outcome).inc()
 
     def appended(self, batch: Sequence[Encoded], answer: Appended, seconds: float, *, checkpoint: bool) -> None:
         self._append_seconds.observe(seconds)

@@ -1,9 +1,10 @@
 """What every process measures of itself: what it is, what it takes of its machine, whether its event loop keeps up."""
 
 import asyncio
+from collections.abc import Iterable
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -28,6 +29,13 @@ class ProcessRegistry(CollectorRegistry):
             buckets=LAG_BUCKETS_S,
             registry=self,
         )
+
+
+def begin_at_zero(counter: Counter, values: Iterable[str]) -> None:
+    """Show these values of the counter's one label before they are counted. An alert looks for what rises: what comes
+    into being with its first count has not risen."""
+    for value in values:
+        counter.labels(value)
 
 
 async def watch_loop(lag: Histogram) -> None:

@@ -112,7 +112,7 @@ async def connected(
             events_store,
             settings.replica_acks,
             settings.store_timeout_s / 2,
-            heard=lambda outcome: metrics.replica_acks.labels(outcome).inc(),
+            heard=metrics.log.heard,
         )
         log = EventLog(events_store, limits, replicas=replicas, observer=metrics.log)
         state = State(

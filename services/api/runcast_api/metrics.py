@@ -5,8 +5,9 @@ from time import perf_counter
 
 from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runcast_service.answered import Answered
 from runcast_service.log_metrics import LogMetrics
 from runcast_service.metrics import ProcessRegistry
 from runcast_service.problem import PROBLEM
@@ -39,14 +40,6 @@ class Metrics:
         self._oldest = Gauge(
             "runcast_tasks_queued_oldest_seconds", "How long the oldest of them waits.", registry=self.registry
         )
-        self.replica_acks = Counter(
-            "runcast_replica_acks",
-            "Promises that enough replicas have in time (reached), and others (missed).",
-            ["outcome"],
-            registry=self.registry,
-        )
-        for outcome in ("reached", "missed"):  # shown before the first, so that an alert sees it rise
-            self.replica_acks.labels(outcome)
         self.request_seconds = Histogram(
             "runcast_api_request_seconds",
             "From the request's head to the answer's last byte.",
@@ -77,21 +70,14 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = perf_counter(), 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        started, answered = perf_counter(), Answered(send)
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, answered)
         finally:
             route = scope.get("route")
             template = getattr(route, "path", None) or "unmatched"
             methods = getattr(route, "methods", None) or ()
             method = scope["method"] if scope["method"] in methods else "other"
-            self._seconds.labels(method, template, str(status)).observe(perf_counter() - started)
-            if status >= 400 and scope["method"] == "POST" and scope["path"] == "/api/tasks":
+            self._seconds.labels(method, template, str(answered.status)).observe(perf_counter() - started)
+            if answered.status >= 400 and scope["method"] == "POST" and scope["path"] == "/api/tasks":
                 self._rejected.labels(scope.get(PROBLEM, "internal")).inc()

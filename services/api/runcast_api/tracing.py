@@ -1,8 +1,9 @@
 """The span of a request: what it asks for leads to is in the caller's trace, or in one that begins here."""
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runcast_service.access_log import QUIET
+from runcast_service.answered import Answered
 from runcast_service.traceparent import read_traceparent
 from runcast_service.tracing import Tracer, enter
 
@@ -18,19 +19,12 @@ class RequestSpans:
             await self._app(scope, receive, send)
             return
         tracer: Tracer = scope["state"]["tracer"]
-        method, status = scope["method"], 500
+        method, answered = scope["method"], Answered(send)
         parent = read_traceparent(scope["headers"])
         span = tracer.span(method, parent, {"http.request.method": method}, "server")
         enter(span)
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, answered)
         except BaseException as error:
             span.fail(type(error).__name__)
             raise
@@ -38,7 +32,7 @@ class RequestSpans:
             if (route := getattr(scope.get("route"), "path", None)) is not None:
                 span.name(f"{method} {route}")
                 span.set({"http.route": route})
-            span.set({"http.response.status_code": status})
-            if status >= 500:
-                span.fail(str(status))
+            span.set({"http.response.status_code": answered.status})
+            if answered.status >= 500:
+                span.fail(str(answered.status))
             span.end()

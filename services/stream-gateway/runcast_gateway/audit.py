@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from runcast_events.ids import AUDIT_TENANT, CANARY, EventId
 from runcast_events.keys import Keyspace, SessionKeys
 from runcast_gateway.metrics import AuditMetrics
-from runcast_gateway.routes.cursor import EVERYTHING
 from runcast_gateway.streams.connection import Connection
 from runcast_gateway.streams.connections import Connections
+from runcast_gateway.streams.filter import EVERYTHING
 from runcast_gateway.streams.target import Target
 from runcast_gateway.transports.framing import PLAIN
 

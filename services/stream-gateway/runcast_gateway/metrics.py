@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from runcast_events.continuity import Reason
 from runcast_events.hub import Hub
 from runcast_gateway.dialects import ndjson, sse
-from runcast_service.metrics import ProcessRegistry
+from runcast_service.metrics import ProcessRegistry, begin_at_zero
 
 REPLAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
@@ -58,10 +58,8 @@ class Metrics:
             registry=registry,
         )
         self.gaps = Counter("runcast_gaps", "Gaps told to clients, by reason.", ["reason"], registry=registry)
-        for reason in get_args(Reason):  # shown before the first, so that an alert sees it rise
-            self.gaps.labels(reason)
-        for reason in REFUSED:
-            self.refused.labels(reason)
+        begin_at_zero(self.gaps, get_args(Reason))
+        begin_at_zero(self.refused, REFUSED)
         self.slow = Counter(
             "runcast_streams_slow",
             "Times that a live client's socket was full, and it went back to the log.",
@@ -124,7 +122,7 @@ class LiveDeliveries:
 
     def __init__(self) -> None:
         self.events = self.bytes = 0
-        self._sum_s = 0.0
+        self.sum_s = 0.0
         self._counts = [0] * (len(BUCKETS_S) + 1)
 
     def note(self, at_ms: int, events: int, size: int, clients: int) -> None:
@@ -141,16 +139,12 @@ class LiveDeliveries:
     def _observe(self, at_ms: int, clients: int) -> None:
         took_s = max(0.0, time() - at_ms / 1000)
         self._counts[bisect_left(BUCKETS_S, took_s)] += clients
-        self._sum_s += took_s * clients
+        self.sum_s += took_s * clients
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, by upper bound."""
         return list(zip(_BOUNDS, accumulate(self._counts), strict=True))
-
-    @property
-    def sum_s(self) -> float:
-        return self._sum_s
 
 
 _BOUNDS = [*(str(float(bucket)) for bucket in BUCKETS_S), "+Inf"]

@@ -78,7 +78,7 @@ async def open_deps(settings: WorkerSettings, engines: Mapping[str, Engine]) -> 
     metrics = Metrics()
     metrics.slots.set(settings.max_jobs)
     metrics.expect(agents, settings.llm_model)
-    replicas = Replicas(events, settings.replica_acks, heard=lambda outcome: metrics.replica_acks.labels(outcome).inc())
+    replicas = Replicas(events, settings.replica_acks, heard=metrics.log.heard)
     redactor = redactors(known_secrets(os.environ, agents.values(), (settings.redis_url, settings.events_url)))
     try:
         with redacted_logging(redactor()):

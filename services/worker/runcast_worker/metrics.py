@@ -9,7 +9,7 @@ from runcast_agents import Agent
 from runcast_events.events import Usage
 from runcast_events.states import TERMINAL
 from runcast_service.log_metrics import LogMetrics
-from runcast_service.metrics import ProcessRegistry
+from runcast_service.metrics import ProcessRegistry, begin_at_zero
 from runcast_tasks.record import TaskRecord
 
 UNKNOWN = "unknown"
@@ -111,29 +111,17 @@ class Metrics:
             "runcast_canary_appended_total", "Events that gateways have to show, to be audited.", registry=registry
         )
         self.slots = Gauge("runcast_task_slots", "Attempts that may run at a time.", registry=registry)
-        self.replica_acks = Counter(
-            "runcast_replica_acks_total",
-            "Promises that enough replicas have in time (reached), and others (missed).",
-            ["outcome"],
-            registry=registry,
-        )
         self.reaped = Counter(
             "runcast_tasks_reaped_total",
             "What the reaper did: rung, requeued, cancelled, poisoned, or forgot.",
             ["action"],
             registry=registry,
         )
-        # An alert looks for what rises: what comes into being with its first count has not risen. So these are 0 first.
-        for counter, values in (
-            (self.leases_lost, ("another", "lapsed")),
-            (self.replica_acks, ("reached", "missed")),
-            (self.reaped, ("rung", "requeued", "cancelled", "poisoned", "forgotten")),
-        ):
-            for value in values:
-                counter.labels(value)
+        begin_at_zero(self.leases_lost, ("another", "lapsed"))
+        begin_at_zero(self.reaped, ("rung", "requeued", "cancelled", "poisoned", "forgotten"))
 
     def expect(self, agents: Mapping[str, Agent], default_model: str | None) -> None:
-        """The same for what these agents and their models may come to."""
+        """Show at zero, as `begin_at_zero` does, what these agents and their models may come to."""
         for name, agent in agents.items():
             for outcome in (*sorted(TERMINAL), "requeued", "lost"):
                 self.ended.labels(name, outcome)

@@ -65,12 +65,11 @@ class Runner:
         agent = record.agent if record.agent in self._deps.agents else UNKNOWN
         about = bound(session_id=record.session_id, task_id=record.id, attempt=record.attempt)
         with about, entered(attempt_span(self._deps.tracer, record, agent)):
-            await self._attempt(tenant, claim)
+            await self._attempt(tenant, claim, agent)
 
-    async def _attempt(self, tenant: str, claim: Claim) -> None:
-        """Returns when the attempt is over, however it ended."""
+    async def _attempt(self, tenant: str, claim: Claim, label: str) -> None:
+        """Returns when the attempt is over, however it ended. `label`: its agent's, in metrics."""
         metrics, record = self._deps.metrics, claim.record
-        label = record.agent if record.agent in self._deps.agents else UNKNOWN
         about = {"task_id": record.id, "attempt": record.attempt}
         metrics.started.labels(label).inc()
         if record.attempt == 1:

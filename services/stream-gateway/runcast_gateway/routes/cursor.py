@@ -1,34 +1,14 @@
 """What a client asks for: where to start and what to leave out. Everything here is a stranger's input."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from runcast_events.errors import InvalidId
 from runcast_events.ids import CANARY, START, EventId, check_task_id, session_of
 from runcast_events.states import moves
+from runcast_gateway.streams.filter import Filter
 from runcast_service.problem import Problem
 
 LATEST = "latest"
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which events a client is shown. Control frames are never hidden."""
-
-    types: frozenset[str] | None = None
-    task_id: str | None = None
-
-    def shows(self, event_type: str, task_id: str) -> bool:
-        if self.task_id is not None and task_id != self.task_id:
-            return False
-        return self.types is None or event_type in self.types
-
-    @property
-    def shows_all(self) -> bool:
-        return self.types is None and self.task_id is None
-
-
-EVERYTHING = Filter()
 
 
 def parse_cursor(header: str | None, query: str | None) -> EventId | None:

@@ -15,9 +15,10 @@ from runcast_events.ids import DEFAULT_TENANT, EventId, check_session_id, sessio
 from runcast_events.keys import SessionKeys
 from runcast_gateway.dialects import sse
 from runcast_gateway.dialects.dialect import Dialect
-from runcast_gateway.routes.cursor import EVERYTHING, Filter, parse_cursor, parse_filter
+from runcast_gateway.routes.cursor import parse_cursor, parse_filter
 from runcast_gateway.state import State
 from runcast_gateway.streams.connection import Connection
+from runcast_gateway.streams.filter import EVERYTHING, Filter
 from runcast_gateway.streams.target import Target
 from runcast_gateway.transports.framing import Framing
 from runcast_service.problem import Problem

@@ -7,7 +7,7 @@ from runcast_events.keys import SessionKeys
 from runcast_events.states import TERMINAL_EVENTS
 from runcast_gateway.dialects import sse
 from runcast_gateway.dialects.dialect import Dialect
-from runcast_gateway.routes.cursor import Filter
+from runcast_gateway.streams.filter import Filter
 
 
 @dataclass(frozen=True, slots=True)
