@@ -112,8 +112,9 @@ class Runcast(FrontDoor):
     def wait_for(self, name: str) -> None:
         """Return when the process serves."""
         ports = self._stack.ports
-        live = {"api": ports.api_admin, "worker": ports.worker_admin, "gateway": ports.gateway_admin}
-        url = self._stack.url if name == "edge" else f"http://{LOOPBACK}:{live[name]}/livez"
+        admin = {"api": ports.api_admin, "worker": ports.worker_admin, "gateway": ports.gateway_admin}
+        # Not /livez: that answers while the client port is still closed.
+        url = self._stack.url if name == "edge" else f"http://{LOOPBACK}:{admin[name]}/readyz"
 
         def serves() -> bool:
             try:
