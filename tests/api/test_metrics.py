@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runcast_api.app import create_app
+from runcast_api.body import MAX_BODY_BYTES
 from runcast_api.settings import ApiSettings
 from runcast_api.state import State
 from runcast_local.store import Store, free_port
@@ -54,12 +55,14 @@ async def test_tasks_that_were_not_accepted_are_counted_by_the_code_of_the_probl
     await api.client.post("/api/tasks", json={"task": "hello", "agent": "nobody"})
     await api.client.post("/api/tasks", json={})
     await api.client.post("/api/tasks", content=b"[", headers={"Content-Type": "application/json"})
+    await api.client.post("/api/tasks", headers={"Content-Length": str(MAX_BODY_BYTES + 1)})  # before any route
     await api.client.get("/api/tasks/s1.abcdefghij")
     counted = {name: value for name, value in metrics(api).items() if name.startswith("runcast_tasks_rejected_total")}
     assert counted == {
         "runcast_tasks_rejected_total{reason=unknown_agent}": 1,
         "runcast_tasks_rejected_total{reason=invalid_request}": 1,
         "runcast_tasks_rejected_total{reason=invalid_json}": 1,
+        "runcast_tasks_rejected_total{reason=too_large}": 1,
     }
 
 

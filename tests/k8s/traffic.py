@@ -56,7 +56,8 @@ def talks(resources: Resources) -> Iterator[str]:
     client ports, Prometheus to the admin ports where it is meant to scrape. Nobody else."""
     names = {component(workload) for workload in workloads(resources)}
     meant = {("gateway", "api", "http")}
-    meant |= {(each, "store", "store") for each in ("api", "worker", "gateway") if "store" in names}
+    clients = names & {"api", "worker", "gateway", "store-exporter"}
+    meant |= {(each, "store", "store") for each in clients if "store" in names}
     pairs = [(one, other) for one in workloads(resources) for other in workloads(resources) if one is not other]
     found = {
         (component(one), component(other), name)
@@ -66,20 +67,27 @@ def talks(resources: Resources) -> Iterator[str]:
     }
     yield from (f"{one} does not reach the {name} port of {other}" for one, other, name in sorted(meant - found))
     yield from (f"{one} reaches the {name} port of {other}" for one, other, name in sorted(found - meant))
-    scraped = bool(of(resources, "PodMonitor"))
     for workload in workloads(resources):
         for name, port in container_ports(workload).items():
             for who, space, wanted in (
                 ("clients", ENTRANCE, name == "http"),
-                ("Prometheus", PROMETHEUS, name == "admin" and scraped),
+                ("Prometheus", PROMETHEUS, _scraped(workload, name, resources)),
                 ("anybody", {"kubernetes.io/metadata.name": "default"}, False),
             ):
                 if _lets_in(space, {}, workload, port, resources) != wanted:
                     yield f"{label(workload)}: {who} and its {name} port: expected {wanted}"
 
 
+def _scraped(workload: Resource, port: str, resources: Resources) -> bool:
+    return any(
+        workload in selected(monitor["spec"]["selector"], resources)
+        and port in {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+        for monitor in of(resources, "PodMonitor")
+    )
+
+
 def stores(resources: Resources) -> Iterator[str]:
-    """Where the store is not among the resources, its port outside is open to all three."""
+    """Where the store is not among the resources, its port outside is open to whoever asks it: to all."""
     if any(component(workload) == "store" for workload in workloads(resources)):
         return
     for workload in workloads(resources):

@@ -97,7 +97,7 @@ class Process:
 
     async def serves(self) -> bool:
         assert not self.ended, self._log.read_text()[-2000:]
-        return await _answers(f"http://127.0.0.1:{self.admin}/livez")
+        return await _answers(f"http://127.0.0.1:{self.admin}/readyz")
 
 
 async def _answers(url: str) -> bool:

@@ -11,6 +11,7 @@ SCRAPE_S = 1
 RANGE_S = 10
 FOR_S = 2
 LOWER = {
+    "RuncastProcessRestarting": ("> 2", "> 1"),
     "RuncastQueueOld": ("> 60", "> 3"),
     "RuncastCanarySilent": ("> 60", "> 6"),
     "RuncastLeasesLost": ("> 3", "> 0"),

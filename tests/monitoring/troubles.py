@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from runcast_events.redis import connect
 from tests.conftest import wait_until
 from tests.monitoring.deployment import Deployment
+from tests.monitoring.overlay import SCRAPE_S
 from tests.monitoring.traffic import UNKNOWN, Traffic
 
 Make = Callable[[Deployment, Traffic], Awaitable[None]]
@@ -49,6 +50,15 @@ async def a_worker_is_killed_and_then_the_other(deployment: Deployment, traffic:
 async def all_gateways_are_killed(deployment: Deployment, _: Traffic) -> None:
     for gateway in deployment.gateways:
         gateway.kill()
+
+
+async def a_gateway_dies_again_and_again(deployment: Deployment, _: Traffic) -> None:
+    gateway = deployment.gateways[0]
+    while True:
+        await wait_until(gateway.serves, 20)
+        await asyncio.sleep(SCRAPE_S)  # Prometheus has to have seen each of them
+        gateway.kill()
+        gateway.start()
 
 
 async def the_store_is_killed(deployment: Deployment, traffic: Traffic) -> None:
@@ -250,6 +260,7 @@ TROUBLES = (
         },
     ),
     Trouble(all_gateways_are_killed, {"RuncastNoGateway": r'job="gateway"\} => 0'}),
+    Trouble(a_gateway_dies_again_and_again, {"RuncastProcessRestarting": r'instance=".*", job="gateway"\} => [2-9]'}),
     Trouble(the_api_is_killed, {"RuncastNoApi": r'job="api"\} => 0'}),
     Trouble(
         the_store_is_killed,

@@ -9,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
-from runcast_service.untaken import untaken
+from runcast_service.backlog import Backlog
 
 SOCKET = "runcast.socket"
 """`scope["extensions"]` has it: the WebSocketProtocol itself, for who writes to its transport or cuts it."""
@@ -21,7 +21,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._untaken = 0
+        self._backlog: Backlog | None = None
         self._follower: asyncio.Protocol | None = None
 
     def follow(self, follower: asyncio.Protocol | None) -> None:
@@ -82,14 +82,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_keepalive_ping(self) -> None:
         super().send_keepalive_ping()
-        self._untaken = untaken(self.transport)
+        self._backlog = Backlog(self.transport, self.loop.time())
 
     def keepalive_timeout(self) -> None:
         """A client that is slow, and takes what lies before the ping, is waited for. One that takes nothing is cut:
         its transport would never be done with what it is to send first."""
-        waiting = untaken(self.transport)
-        if 0 < waiting != self._untaken and not self.transport.is_closing():
-            self._untaken = waiting
+        assert self._backlog is not None, "no ping was sent"
+        moved, waiting = self._backlog.moved(), self._backlog.waiting
+        if moved and waiting and not self.transport.is_closing():
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
             return
         super().keepalive_timeout()

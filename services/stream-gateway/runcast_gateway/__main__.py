@@ -25,7 +25,7 @@ def main() -> None:
     configure_logging(settings.log_level, "gateway", settings.log_format)
     raise_file_limit(OPEN_FILES)
     try:
-        bound = listen(settings.host, settings.port, settings.send_timeout_s)
+        bound = listen(settings.host, settings.port)
     except OSError as error:
         sys.exit(f"runcast_gateway cannot start: {error}")
     draining, listening = asyncio.Event(), asyncio.Event()

@@ -70,11 +70,10 @@ class Runner:
     async def _attempt(self, tenant: str, claim: Claim, label: str) -> None:
         """Returns when the attempt is over, however it ended. `label`: its agent's, in metrics."""
         metrics, record = self._deps.metrics, claim.record
-        about = {"task_id": record.id, "attempt": record.attempt}
         metrics.started.labels(label).inc()
         if record.attempt == 1:
             metrics.queue_seconds.labels(label).observe(since_submit_s(record))
-        logger.info("attempt begins", extra=about)
+        logger.info("attempt begins")
         attempt, outcome, last = Attempt(self._deps, tenant, claim), "lost", None
         with metrics.running.track_inprogress():
             try:
@@ -82,14 +81,14 @@ class Runner:
                 last = attempt.last
             except* (LeaseLost, EventsError, RedisError, OSError) as lost:
                 reasons = "; ".join(str(error) or type(error).__name__ for error in lost.exceptions)
-                logger.warning("attempt stopped without an end: %s", reasons, extra=about)
+                logger.warning("attempt stopped without an end: %s", reasons)
                 outcome = await self._found(tenant, claim)
             finally:
                 metrics.ended.labels(label, outcome).inc()
                 if outcome in TERMINAL:
                     metrics.task_seconds.labels(label, outcome).observe(since_submit_s(record))
         tell_outcome(outcome)
-        logger.info("attempt ends: %s", outcome, extra=about)
+        logger.info("attempt ends: %s", outcome)
         if outcome != "lost":
             await self._pass_on(tenant, record, outcome, last)
 
@@ -98,7 +97,7 @@ class Runner:
         try:
             record = await Records(self._deps.events, self._deps.keyspace, tenant).task(claim.record.id)
         except (NotFound, RedisError, OSError) as error:
-            logger.warning("the end is not known: %s", error, extra={"task_id": claim.record.id})
+            logger.warning("the end is not known: %s", error)
             return "lost"
         return record.state if record.state in TERMINAL and record.fence == claim.hold.fence else "lost"
 
@@ -121,4 +120,4 @@ class Runner:
                 await queue.ring(tenant, following)
             await queue.forget(tenant, record.id)
         except (RedisError, OSError) as error:
-            logger.warning("the queue store could not be told: %s", error, extra={"task_id": record.id})
+            logger.warning("the queue store could not be told: %s", error)

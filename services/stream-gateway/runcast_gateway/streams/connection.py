@@ -17,13 +17,14 @@ from runcast_gateway.streams.batch import Batch, portions
 from runcast_gateway.streams.group import CURSOR_EVERY_S, Group
 from runcast_gateway.streams.replay import Replay, Step
 from runcast_gateway.transports.handover import Receiver
+from runcast_service.backlog import untaken
 
 if TYPE_CHECKING:
     from runcast_gateway.streams.connections import Connections
 
 logger = logging.getLogger(__name__)
 
-STORE_AWAY_S = 0.5
+LOOK_EVERY_S, STORE_AWAY_S = 5.0, 0.5
 BEHIND_S = 0.01
 """A moment for the channel to come to where the client is already."""
 
@@ -34,8 +35,8 @@ class Connection(Receiver):
 
     __slots__ = (
         "_begun", "_catching_up", "_connections", "_room", "_transport", "behind_since",
-        "cursor", "expires_at", "group", "handed_over", "hidden", "live", "opened_at", "paused", "principal", "reason",
-        "request_id",
+        "cursor", "expires_at", "group", "handed_over", "hidden", "live", "look_at", "opened_at", "paused", "principal",
+        "reason", "request_id",
     )  # fmt: skip
 
     def __init__(self, connections: "Connections", group: Group, cursor: EventId, principal: str) -> None:
@@ -44,7 +45,7 @@ class Connection(Receiver):
         self._transport: asyncio.Transport | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self.expires_at = self.opened_at = self.behind_since = 0.0
+        self.expires_at = self.look_at = self.opened_at = self.behind_since = 0.0
         self.request_id = ""
         self.hidden = self.live = self.paused = self.handed_over = False
         self._begun = False
@@ -87,6 +88,12 @@ class Connection(Receiver):
         self._stop(self.reason or reason)
         if self._transport is not None:
             self._transport.abort()
+
+    def look(self, now: float) -> None:
+        """For a machine that has vanished: its socket is not full for a long time, and nobody says a word."""
+        self.look_at = now + LOOK_EVERY_S
+        if self._transport is not None and untaken(self._transport):
+            self._connections.watch(self, self._transport)
 
     # --- what the transport tells ----------------------------------------------------------------------------------
 

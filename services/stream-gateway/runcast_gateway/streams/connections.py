@@ -18,9 +18,9 @@ from runcast_gateway.streams.connection import Connection
 from runcast_gateway.streams.group import Group
 from runcast_gateway.streams.replay import UNRECORDED
 from runcast_gateway.streams.target import Target
-from runcast_gateway.transports.backlog import Backlog
 from runcast_gateway.transports.framing import Framing
 from runcast_gateway.transports.half_closed import reset
+from runcast_service.backlog import Backlog
 from runcast_service.request_id import current_request_id
 from runcast_tasks.record import Records
 
@@ -137,6 +137,8 @@ class Connections:
                     for connection in connections[index::SLICES]:
                         if connection.expires_at <= now:
                             connection.drain("age")
+                        elif connection.look_at <= now:
+                            connection.look(now)
                     self._end_gone(now)
                 except Exception:
                     logger.exception("some streams were not looked after this time")
@@ -156,6 +158,8 @@ class Connections:
         for connection, backlog in list(self._backlogs.items()):
             if backlog.stands_still(now, self._settings.send_timeout_s):
                 connection.abort("send_timeout")
+            elif not (backlog.waiting or connection.paused or connection.reason):
+                del self._backlogs[connection]  # it was only looked after
 
     def drain(self) -> None:
         """End all streams, spread over the drain time so that their clients do not come back all at once."""

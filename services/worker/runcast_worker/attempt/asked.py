@@ -45,8 +45,8 @@ class Watch:
     """An attempt's look for what is asked of it. `told`: set when the store says that control requests wait.
     `pausing`: set when `pause` is there."""
 
-    def __init__(self, requests: Requests, told: asyncio.Event, task_id: str) -> None:
-        self._requests, self._told, self._task_id = requests, told, task_id
+    def __init__(self, requests: Requests, told: asyncio.Event) -> None:
+        self._requests, self._told = requests, told
         self._found_none = asyncio.Event()
         self.pausing = asyncio.Event()
         self.pause: Asked | None = None
@@ -63,7 +63,7 @@ class Watch:
             try:
                 requests = await self._requests.orders()
             except (RedisError, OSError) as error:
-                logger.warning("control requests cannot be read: %s", error, extra={"task_id": self._task_id})
+                logger.warning("control requests cannot be read: %s", error)
                 continue
             cancel = asked_for("cancel", requests)
             if cancel is not None:

@@ -65,10 +65,9 @@ class Attempt:
         self._over = asyncio.Event()  # set with the last event's way to the publisher: it gives the lease back
         self._lapsed = asyncio.Event()
         requests = Requests(deps.events, claim.hold.keys, claim.record.id)
-        self._watch = Watch(requests, self._publisher.control, claim.record.id)
+        self._watch = Watch(requests, self._publisher.control)
         self._stopped = False  # once set, nothing of the engine's is written any more
-        self._about = {"task_id": claim.record.id, "attempt": claim.record.attempt}
-        self._verdict = Verdict(deps.redactor, self._about)
+        self._verdict = Verdict(deps.redactor)
 
     async def run(self) -> str:
         """Returns how it ended: complete, failed, cancelled or requeued. Raises an exception group of LeaseLost,
@@ -97,7 +96,7 @@ class Attempt:
         try:
             await self._deps.claims.keep(self._claim, self._over)
         except LeaseLapsed as lapsed:
-            logger.warning("%s", lapsed, extra=self._about)
+            logger.warning("%s", lapsed)
             self._deps.metrics.leases_lost.labels("lapsed").inc()
             self._lapsed.set()
             await asyncio.sleep(SETTLE_S)
@@ -124,7 +123,7 @@ class Attempt:
                 settings.workspaces, settings.key_prefix, agent, self._tenant, self._record.session_id
             )
         except OSError as error:
-            logger.exception("no workspace", extra=self._about)
+            logger.exception("no workspace")
             return await self._end(
                 self._verdict.failure("workspace", f"the workspace cannot be opened: {error.strerror}")
             )
@@ -174,7 +173,7 @@ class Attempt:
             _, late = await asyncio.wait(watched, timeout=STOP_S)
             self._stopped = True
             for task in late:
-                logger.error("the %s did not stop in %g s", task.get_name(), STOP_S, extra=self._about)
+                logger.error("the %s did not stop in %g s", task.get_name(), STOP_S)
                 task.cancel()  # it may be held up by the publisher
 
     async def _tell_pausing(self) -> None:

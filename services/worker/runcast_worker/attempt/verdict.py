@@ -1,7 +1,7 @@
 """How an engine's run is judged: what the attempt ends with."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from runcast_events.errors import InvalidEvent
@@ -29,10 +29,10 @@ class Ending(NamedTuple):
 
 
 class Verdict:
-    """Of one attempt. `about`: what logging tells of it."""
+    """Of one attempt."""
 
-    def __init__(self, redactor: Callable[[], Redactor], about: Mapping[str, object]) -> None:
-        self._redactor, self._about = redactor, about
+    def __init__(self, redactor: Callable[[], Redactor]) -> None:
+        self._redactor = redactor
 
     def of(self, error: BaseException | None) -> Ending | None:
         """None: the engine came to its end."""
@@ -42,12 +42,12 @@ class Verdict:
             return _handed_over(error)
         if isinstance(error, EngineError):
             ending = self.failure(error.kind, str(error), error.retryable)
-            logger.warning("the engine gave up: %s", ending.event.model_dump(), extra=self._about)
+            logger.warning("the engine gave up: %s", ending.event.model_dump())
             return ending
         if isinstance(error, InvalidEvent):
-            logger.warning("the engine made an event that cannot be written", extra=self._about)
+            logger.warning("the engine made an event that cannot be written")
             return self.failure("engine", str(error))
-        logger.error("the engine failed", exc_info=error, extra=self._about)
+        logger.error("the engine failed", exc_info=error)
         return self.failure("engine", f"the engine failed: {type(error).__name__}: {error}"[:MESSAGE_CHARS])
 
     def failure(self, kind: str, error: str, retryable: bool = False) -> Ending:
