@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 
 from runcast_events.log import EventLog
 from runcast_gateway.listener import listen
-from runcast_gateway.streams import connection
+from runcast_gateway.streams import connections
 from tests.attempts import claim, submit
 from tests.conftest import wait_until
 from tests.crowd.gateways import gateway_process
@@ -40,7 +40,7 @@ async def streams(gateway: Gateway) -> object:
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway looks at once."""
-    monkeypatch.setattr(connection, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.1)
 
 
 async def test_a_client_whose_machine_vanishes_is_found_while_its_stream_is_live(redis: Redis, redis_url: str) -> None:

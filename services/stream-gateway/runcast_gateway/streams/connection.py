@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S, STORE_AWAY_S = 5.0, 0.5
+STORE_AWAY_S = 0.5
 BEHIND_S = 0.01
 """A moment for the channel to come to where the client is already."""
 
@@ -89,9 +89,9 @@ class Connection(Receiver):
         if self._transport is not None:
             self._transport.abort()
 
-    def look(self, now: float) -> None:
+    def look(self, again_at: float) -> None:
         """For a machine that has vanished: its socket is not full for a long time, and nobody says a word."""
-        self.look_at = now + LOOK_EVERY_S
+        self.look_at = again_at
         if self._transport is not None and untaken(self._transport):
             self._connections.watch(self, self._transport)
 

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 ANSWER_S = 1.0
 """Time for the machine of a client that has left to say so. Later it shows at the next heartbeats."""
+LOOK_EVERY_S = 5.0
 TICK_S = 1.0
 SLICES = 10
 """Parts of a tick: ten thousand heartbeats at once would hold up everything else for a twentieth of a second."""
@@ -131,6 +132,7 @@ class Connections:
             for index in range(SLICES):
                 await asyncio.sleep(TICK_S / SLICES)
                 now = monotonic()
+                again_at = now + LOOK_EVERY_S  # one number, which all that are looked at share
                 try:
                     for group in groups[index::SLICES]:
                         group.tick(now)
@@ -138,7 +140,7 @@ class Connections:
                         if connection.expires_at <= now:
                             connection.drain("age")
                         elif connection.look_at <= now:
-                            connection.look(now)
+                            connection.look(again_at)
                     self._end_gone(now)
                 except Exception:
                     logger.exception("some streams were not looked after this time")
