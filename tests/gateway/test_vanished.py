@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from runcast_events.log import EventLog
 from runcast_gateway.listener import listen
 from runcast_gateway.streams import connections
-from tests.attempts import claim, submit
+from tests.attempts import Attempt, claim, submit
 from tests.conftest import wait_until
 from tests.crowd.gateways import gateway_process
 from tests.crowd.line import open_socket, request
@@ -33,8 +33,18 @@ def vanish(endpoint: socket.socket) -> None:
     endpoint.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
 
 
-async def streams(gateway: Gateway) -> object:
-    return (await gateway.stats())["connections"]
+async def are(gateway: Gateway, count: int) -> bool:
+    return (await gateway.stats())["connections"] == count
+
+
+async def found_while_written_to(gateway: Gateway, log: EventLog, attempt: Attempt) -> None:
+    """What waits for the client grows, and is not taken for a sign of life."""
+
+    async def gone() -> bool:
+        await attempt.append(log, attempt.output("x"))
+        return await are(gateway, 0)
+
+    await wait_until(gone, message="nobody found that it is gone")
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +61,18 @@ async def test_a_client_whose_machine_vanishes_is_found_while_its_stream_is_live
         both = [await open_socket(port) for _ in range(2)]
         for endpoint in both:
             await asyncio.get_running_loop().sock_sendall(endpoint, request("s1", ""))
-        await wait_until(lambda: _are(gateway, 2))
+        await wait_until(lambda: are(gateway, 2))
         vanish(both[0])
-        await wait_until(lambda: _are(gateway, 1), message="nobody found that it is gone")
+        await wait_until(lambda: are(gateway, 1), message="nobody found that it is gone")
         assert both[1].recv(65536)
         await asyncio.sleep(2 * QUICK["send_timeout_s"])
-        assert await streams(gateway) == 1
+        assert await are(gateway, 1)
         for endpoint in both:
             endpoint.close()
 
 
 async def test_a_client_that_vanishes_is_found_although_events_are_written_to_it(redis: Redis, redis_url: str) -> None:
-    """What waits for it grows, and is not taken for a sign of life."""
+    """Before they fill its socket."""
     log = EventLog(redis)
     await submit(log)
     attempt = await claim(redis)
@@ -70,14 +80,9 @@ async def test_a_client_that_vanishes_is_found_although_events_are_written_to_it
     async with running_gateway(redis_url, **QUICK) as gateway:
         endpoint = await open_socket(int(gateway.base.rpartition(":")[2]))
         await asyncio.get_running_loop().sock_sendall(endpoint, request("s1", ""))
-        await wait_until(lambda: _are(gateway, 1))
+        await wait_until(lambda: are(gateway, 1))
         vanish(endpoint)
-
-        async def gone() -> bool:
-            await attempt.append(log, attempt.output("x"))
-            return await _are(gateway, 0)
-
-        await wait_until(gone, message="nobody found that it is gone")
+        await found_while_written_to(gateway, log, attempt)
         endpoint.close()
 
 
@@ -91,14 +96,9 @@ async def test_a_websocket_whose_machine_vanishes_is_found(redis: Redis, redis_u
         url = gateway.base.replace("http", "ws") + "/stream/ws?session_id=s1"
         async with connect(url, ping_interval=None, proxy=None, close_timeout=0.1) as client:
             await client.recv()
-            await wait_until(lambda: _are(gateway, 1))
+            await wait_until(lambda: are(gateway, 1))
             vanish(client.transport.get_extra_info("socket"))
-
-            async def gone() -> bool:
-                await attempt.append(log, attempt.output("x"))
-                return await _are(gateway, 0)
-
-            await wait_until(gone, message="nobody found that it is gone")
+            await found_while_written_to(gateway, log, attempt)
 
 
 def test_the_kernel_counts_no_time_of_its_own() -> None:
@@ -131,7 +131,3 @@ async def test_a_client_that_reads_a_little_now_and_then_is_left_alone(redis: Re
             assert data, "the stream was cut"
             shown += data
         endpoint.close()
-
-
-async def _are(gateway: Gateway, count: int) -> bool:
-    return await streams(gateway) == count

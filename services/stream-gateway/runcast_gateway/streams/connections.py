@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ANSWER_S = 1.0
 """Time for the machine of a client that has left to say so. Later it shows at the next heartbeats."""
 LOOK_EVERY_S = 5.0
+"""At a socket that is not full, whether something waits in it."""
 TICK_S = 1.0
 SLICES = 10
 """Parts of a tick: ten thousand heartbeats at once would hold up everything else for a twentieth of a second."""
